@@ -1,0 +1,347 @@
+"""Everything that can be set, with default, unit and bounds: one frozen dataclass per use case.
+
+The only place with defaults. `options.py` reads these from YAML and command lines; the nodes
+declare ROS parameters from them. Paths are text; relative ones are resolved by the reader of the
+file they stand in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.options import Options, option
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PoseConfig(Options):
+    """Where objects are put (Hinterstoisser et al. 2017, sec. 3.1)."""
+
+    view_level: int = option(3, 'icosphere subdivisions, 10 * 4^n + 2 views', low=0, high=5)
+    inplane_turns: int = option(36, 'equally spaced turns around the line of sight', low=1)
+    inplane_deg: tuple[float, float] = option(
+        (-180.0, 180.0), 'range of the in-plane turns', unit='deg', low=-180, high=180
+    )
+    elevation_deg: tuple[float, float] = option(
+        (-90.0, 90.0),
+        "elevation of the camera above the object's xy plane",
+        unit='deg',
+        low=-90,
+        high=90,
+    )
+    distance_m: tuple[float, float] | None = option(
+        None,
+        'distance range, sampled logarithmically; null: from size_fraction',
+        unit='m',
+        low=1e-3,
+        high=1e3,
+    )
+    size_fraction: tuple[float, float] = option(
+        (0.12, 0.7),
+        "apparent diameter over the image's shorter side, used when distance_m is null",
+        low=0.01,
+        high=2,
+    )
+
+
+@dataclass(frozen=True)
+class SceneConfig(Options):
+    """What is put into one image."""
+
+    targets: tuple[int, int] = option((1, 3), 'target objects an image', low=1, high=100)
+    distractors: tuple[int, int] = option((0, 3), 'distractor objects an image', low=0, high=100)
+    occlusion: bool = option(True, 'objects may hide each other')
+    min_visib_fract: float = option(
+        0.4, 'least visible share of a target, occlusion and border together', low=0.01, high=1
+    )
+    max_truncation: float = option(
+        0.4, 'largest share of a target beyond the image border', low=0, high=0.99
+    )
+
+
+@dataclass(frozen=True)
+class ShadingConfig(Options):
+    """Phong shading with perturbed terms (Hinterstoisser et al. 2017, sec. 3.1)."""
+
+    perturb: bool = option(True, 'draw the terms from their ranges; else use the middles')
+    ambient: tuple[float, float] = option((0.35, 0.75), 'ambient term', low=0, high=2)
+    diffuse: tuple[float, float] = option((0.2, 0.8), 'diffuse term', low=0, high=2)
+    specular: tuple[float, float] = option((0.0, 0.35), 'specular term', low=0, high=2)
+    shininess: tuple[float, float] = option((4.0, 64.0), 'Phong exponent', low=1, high=1000)
+    light_cone_deg: float = option(
+        80.0, 'largest angle between light and line of sight', unit='deg', low=0, high=180
+    )
+    light_colour: float = option(0.12, 'standard deviation of each light channel', low=0, high=1)
+
+
+@dataclass(frozen=True)
+class ComposeConfig(Options):
+    """How the rendering is merged with the background (sec. 3.1)."""
+
+    noise: bool = option(True, 'Gaussian noise on the rendered objects')
+    noise_sigma: tuple[float, float] = option(
+        (0.0, 8.0), 'standard deviation of the noise', unit='grey levels', low=0, high=100
+    )
+    blur: bool = option(True, 'Gaussian blur over the objects and their boundary')
+    blur_sigma_px: tuple[float, float] = option(
+        (0.3, 1.8), 'standard deviation of the blur', unit='px', low=0, high=20
+    )
+    blending: str = option(
+        'none', 'how object and background meet', choices=('none', 'gaussian', 'poisson')
+    )
+    feather_px: float = option(1.5, 'width of gaussian blending', unit='px', low=0.1, high=20)
+
+
+@dataclass(frozen=True)
+class BackgroundConfig(Options):
+    """How background frames are varied (sec. 3.1)."""
+
+    swap_channels: bool = option(True, 'random order of the colour channels')
+    flip: bool = option(True, 'random horizontal and vertical flips')
+    rotate: bool = option(True, 'random turns by quarter circles')
+    crop: tuple[float, float] = option(
+        (0.6, 1.0), 'side of the part that is used over the side of the frame', low=0.05, high=1
+    )
+
+
+@dataclass(frozen=True)
+class SensorConfig(Options):
+    """A camera model on the whole image, in physical order (after Carlson et al. 2018)."""
+
+    enabled: bool = option(False, 'apply the sensor model')
+    chromatic_aberration_px: tuple[float, float] = option(
+        (0.0, 1.0), 'radial shift of red and blue at the corner', unit='px', low=0, high=20
+    )
+    blur_sigma_px: tuple[float, float] = option((0.0, 1.0), 'defocus', unit='px', low=0, high=20)
+    exposure_ev: tuple[float, float] = option(
+        (-0.7, 0.7), 'exposure change', unit='EV', low=-5, high=5
+    )
+    shot_noise: tuple[float, float] = option(
+        (0.0, 0.02), 'signal-dependent noise: variance over signal, both 0..1', low=0, high=1
+    )
+    read_noise: tuple[float, float] = option(
+        (0.0, 0.015), 'signal-independent noise, standard deviation of 0..1', low=0, high=1
+    )
+    white_balance: float = option(0.08, 'standard deviation of each channel gain', low=0, high=1)
+    jpeg_quality: tuple[int, int] = option(
+        (60, 100), "compression in the camera's own driver", low=5, high=100
+    )
+
+
+@dataclass(frozen=True)
+class OutputConfig(Options):
+    """Image files of the data set."""
+
+    format: str = option('jpg', 'image format', choices=('jpg', 'png'))
+    jpeg_quality: int = option(95, 'quality of jpg files', low=10, high=100)
+
+
+@dataclass(frozen=True)
+class SynthesizeConfig(Options):
+    """`synth-detect synthesize`: render the CAD models over the captured frames."""
+
+    objects: str = option('', 'objects file (YAML) of the targets')
+    distractors: str = option('', 'objects file of distractors; empty: none')
+    backgrounds: str = option('', 'background set: frames/ and camera.yaml')
+    camera: str = option('', 'ROS calibration file; empty: camera.yaml of the background set')
+    camera_hfov_deg: float = option(
+        0.0, 'horizontal field of view of an uncalibrated camera; 0: not used', unit='deg',
+        low=0, high=179,
+    )  # fmt: skip
+    out: str = option('', 'folder of the data set')
+    count: int = option(2000, 'images to render', low=1)
+    seed: int = option(0, 'same seed, same bytes', low=0)
+    workers: int = option(0, 'processes; 0: one a core', low=0, high=512)
+    renderer: str = option('pyrender', 'rendering backend', choices=('pyrender',))
+    pose: PoseConfig = option(PoseConfig, 'where objects are put')
+    scene: SceneConfig = option(SceneConfig, 'what is put into one image')
+    shading: ShadingConfig = option(ShadingConfig, 'light and material')
+    background: BackgroundConfig = option(BackgroundConfig, 'variation of the background')
+    compose: ComposeConfig = option(ComposeConfig, 'merging object and background')
+    sensor: SensorConfig = option(SensorConfig, 'camera model on the whole image')
+    output: OutputConfig = option(OutputConfig, 'image files')
+
+
+@dataclass(frozen=True)
+class CaptureConfig(Options):
+    """`synthesize_node`: keep background frames and intrinsics of a live camera."""
+
+    out: str = option('', 'folder of the background set')
+    count: int = option(100, 'frames to keep', low=1)
+    rectified: bool = option(False, 'the image topic is rectified: use P and no distortion')
+    compressed: bool = option(False, 'subscribe to sensor_msgs/CompressedImage')
+    min_interval_s: float = option(0.5, 'least time between kept frames', unit='s', low=0)
+    min_sharpness: float = option(
+        20.0, 'least variance of the Laplacian of the grey image', unit='grey levels^2', low=0
+    )
+    min_difference: float = option(
+        6.0, 'least mean difference from each kept frame, at 32x24', unit='grey levels',
+        low=0, high=255,
+    )  # fmt: skip
+    max_clipped: float = option(
+        0.35, 'largest share of pixels that are black or white', low=0, high=1
+    )
+    camera_hfov_deg: float = option(
+        0.0, 'horizontal field of view of an uncalibrated camera; 0: refuse it', unit='deg',
+        low=0, high=179,
+    )  # fmt: skip
+    format: str = option('png', 'image format of the frames', choices=('png', 'jpg'))
+    render: bool = option(False, 'render the data set when the frames are there, then exit')
+    synthesize: str = option('', 'configuration file for render, see config/synthesize.yaml')
+
+
+@dataclass(frozen=True)
+class ReplayConfig(Options):
+    """`camera_replay_node`: publish recorded images as a camera."""
+
+    source: str = option('', 'folder of images, video file, or ROS 1 or ROS 2 bag')
+    camera: str = option('', 'ROS calibration file; empty: camera.yaml beside the images, or bag')
+    topic: str = option('', 'image topic inside a bag; empty: the first one')
+    rate_hz: float = option(10.0, 'frames a second', unit='Hz', low=0.01, high=1000)
+    loop: bool = option(False, 'start again at the end')
+    compressed: bool = option(False, 'publish sensor_msgs/CompressedImage (JPEG)')
+    encoding: str = option('bgr8', 'encoding of raw images', choices=('bgr8', 'rgb8', 'mono8'))
+    frame_id: str = option('camera_optical_frame', 'frame of the header')
+
+
+@dataclass(frozen=True)
+class DetectorConfig(Options):
+    """The network."""
+
+    architecture: str = option('faster_rcnn', 'detector', choices=('faster_rcnn', 'mask_rcnn'))
+    neck: str = option(
+        'fpn',
+        'what joins extractor and heads: a feature pyramid, or one map',
+        choices=('fpn', 'c4'),
+    )
+    backbone: str = option(
+        'mobilenet_v2',
+        'extractor: resnet18..resnet152, mobilenet_v2, timm:<name>, or <file.py|module>:<function>',
+    )
+    weights: str = option(
+        'default', "extractor weights: 'default' (download), 'none' (random), or a file"
+    )
+    fpn_channels: int = option(128, 'channels of the pyramid', low=8, high=1024)
+    fpn_finest_stride: int = option(
+        8, 'stride of the finest pyramid map', unit='px', low=4, high=16
+    )
+    norm: str = option(
+        'group', 'normalisation of what trains behind the extractor', choices=('group', 'none')
+    )
+    box_head_convs: int = option(2, '3x3 convolutions in the box head', low=0, high=8)
+    box_head_channels: int = option(512, 'width of the box head', low=16, high=4096)
+    anchor_ratios: tuple[float, ...] = option(
+        (0.5, 1.0, 2.0), 'anchor heights over widths', low=0.01
+    )
+    anchor_scale: float = option(
+        8.0, 'side of the smallest anchor over the stride of its map', low=1, high=64
+    )
+    min_side: int = option(480, 'shorter side the network sees', unit='px', low=32, high=4096)
+    max_side: int = option(1333, 'longest side the network sees', unit='px', low=32, high=8192)
+    proposals: int = option(300, 'proposals kept', low=1, high=10000)
+    rpn_batch: int = option(256, 'anchors in the loss, half of them positive', low=2)
+    box_batch: int = option(64, 'proposals in the loss, a quarter of them positive', low=4)
+    score_threshold: float = option(0.05, 'detections below are dropped', low=0, high=1)
+    nms_iou: float = option(0.5, 'overlap at which the weaker detection is dropped', low=0, high=1)
+    max_detections: int = option(100, 'detections kept an image', low=1, high=10000)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(Options):
+    """Stochastic gradient descent and its schedule."""
+
+    lr: float = option(0.02, 'learning rate', low=1e-9, high=10)
+    momentum: float = option(0.9, 'momentum', low=0, high=0.9999)
+    weight_decay: float = option(1e-4, 'L2 penalty', low=0, high=1)
+    warmup_steps: int = option(100, 'steps of linear warm-up', low=0)
+    schedule: str = option('cosine', 'after the warm-up', choices=('cosine', 'steps', 'constant'))
+    milestones: tuple[float, ...] = option(
+        (0.6, 0.85), "shares of the run where 'steps' divides the rate by 10", low=0, high=1
+    )
+    clip_norm: float = option(10.0, 'gradient norm limit; 0: none', low=0)
+
+
+@dataclass(frozen=True)
+class AugmentConfig(Options):
+    """Changes of a training image when it is loaded."""
+
+    flip: bool = option(True, 'horizontal flip of one image in two')
+    brightness: float = option(0.25, 'largest relative change', low=0, high=1)
+    contrast: float = option(0.25, 'largest relative change', low=0, high=1)
+    saturation: float = option(0.3, 'largest relative change', low=0, high=1)
+    hue: float = option(0.02, 'largest shift of the colour circle', low=0, high=0.5)
+
+
+@dataclass(frozen=True)
+class TrainConfig(Options):
+    """`synth-detect train`: fit a detector whose extractor is frozen."""
+
+    dataset: str = option('', 'synthetic data set')
+    out: str = option('', 'folder of the run; the trained model is out/bundle')
+    val_images: str = option('', 'folder of real labelled images; empty: part of the data set')
+    val_annotations: str = option('', 'COCO file of val_images')
+    val_share: float = option(0.05, 'share of the data set kept for validation', low=0, high=0.5)
+    val_max_images: int = option(100, 'images scored at each validation', low=1)
+    freeze: str = option(
+        'first_stage',
+        'freeze dial: none, first_stage, both_stages, or until:<step>',
+    )
+    steps: int = option(2000, 'optimiser steps', low=1)
+    time_limit_s: float = option(
+        0.0, 'end earlier, with a finished schedule, when this time is used up; 0: no limit',
+        unit='s', low=0,
+    )  # fmt: skip
+    batch: int = option(2, 'images a step', low=1, high=1024)
+    workers: int = option(1, 'loader processes; 0: load in the training process', low=0, high=128)
+    device: str = option('auto', 'auto, cpu, cuda or cuda:<n>')
+    amp: bool = option(True, 'bfloat16 autocast where a GPU is used')
+    seed: int = option(0, 'seed of weights, order and augmentation', low=0)
+    val_every: int = option(0, 'steps between validations; 0: only at the end', low=0)
+    checkpoint_every: int = option(500, 'steps between checkpoints', low=1)
+    log_every: int = option(20, 'steps between lines of the log', low=1)
+    detector: DetectorConfig = option(DetectorConfig, 'the network')
+    optimizer: OptimizerConfig = option(OptimizerConfig, 'gradient descent')
+    augment: AugmentConfig = option(AugmentConfig, 'changes of a training image')
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        policy, _, step = self.freeze.partition(':')
+        known = policy in ('none', 'first_stage', 'both_stages') and not step
+        if not known and not (policy == 'until' and step.isdigit()):
+            raise ConfigError(
+                f'freeze: {self.freeze!r} is not known. '
+                'Choose one of none, first_stage, both_stages, until:<step>.'
+            )
+        if bool(self.val_images) != bool(self.val_annotations):
+            raise ConfigError('val_images and val_annotations: give both or none')
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(Options):
+    """`synth-detect evaluate`: COCO metrics on labelled images."""
+
+    model: str = option('', 'bundle: folder of a trained model')
+    images: str = option('', 'folder of images')
+    annotations: str = option('', 'COCO file')
+    json: str = option('', 'file for the metrics; empty: none')
+    overlays: str = option('', 'folder for pictures of the worst frames; empty: none')
+    worst: int = option(12, 'pictures of the worst frames', low=0)
+    exclude: str = option(
+        '', 'ignore annotations in which this field is true, e.g. low_accuracy; empty: none'
+    )
+    device: str = option('auto', 'auto, cpu, cuda or cuda:<n>')
+
+
+@dataclass(frozen=True)
+class DetectConfig(Options):
+    """`detect_node`: 2D detections and masks from live images."""
+
+    model: str = option('', 'bundle: folder of a trained model')
+    device: str = option('auto', 'auto, cpu, cuda or cuda:<n>')
+    score_threshold: float = option(0.5, 'detections below are not published', low=0, high=1)
+    compressed: bool = option(False, 'subscribe to sensor_msgs/CompressedImage')
+    publish_json: bool = option(False, 'publish ~/detections_json (std_msgs/String, COCO results)')
+    autostart: bool = option(True, 'configure and activate on start')
+    threads: int = option(0, 'CPU threads of the network; 0: all cores', low=0, high=512)

@@ -1,0 +1,1 @@
+"""Background sets, synthetic data sets on disk, and their loading for training."""

@@ -1,0 +1,1 @@
+"""Pixels, cameras, poses and boxes."""

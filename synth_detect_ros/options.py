@@ -1,0 +1,242 @@
+"""How configurations are declared, checked, read and written: dataclass fields with bounds.
+
+`config.py` declares what can be set; this module is the mechanics. A configuration is a frozen
+dataclass derived from `Options` whose fields are made by `option`. It checks itself on
+construction, whether it comes from YAML, a command line, ROS parameters or Python.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from synth_detect_ros.errors import ConfigError
+
+OptionsT = TypeVar('OptionsT', bound='Options')
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    unit: str = '',
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] = (),
+) -> Any:
+    """Declare one field of a configuration.
+
+    Args:
+        default: value when nothing is given; a configuration class makes a nested group.
+        help: one sentence for people: YAML comments, `--help`, ROS parameter descriptors.
+        unit: SI or otherwise, as it should be shown.
+        low: smallest legal number, also for each number of a range.
+        high: largest legal number.
+        choices: the legal words.
+    """
+    metadata = dict(help=help, unit=unit, low=low, high=high, choices=tuple(choices))
+    if isinstance(default, type) and issubclass(default, Options):
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of all configurations.
+
+    Raises:
+        ConfigError: on construction, when a value has the wrong type or is out of bounds.
+    """
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = coerce(getattr(self, field.name), hints[field.name], field.name)
+            _check_bounds(value, field)
+            object.__setattr__(self, field.name, value)
+
+
+def coerce(value: Any, hint: Any, key: str) -> Any:
+    """Return `value` as the type `hint` asks for: int to float, list to tuple; nothing lossy.
+
+    Raises:
+        ConfigError: the value has another type or a sequence another length.
+    """
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and type(None) in args:
+            return None
+        return coerce(value, next(a for a in args if a is not type(None)), key)
+    if origin is tuple and isinstance(value, list | tuple):
+        hints = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
+        if len(hints) == len(value):
+            return tuple(
+                coerce(v, h, f'{key}[{i}]')
+                for i, (v, h) in enumerate(zip(value, hints, strict=True))
+            )
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif hint is str and isinstance(value, Path):
+        return str(value)
+    elif isinstance(hint, type) and type(value) is hint:
+        return value
+    elif isinstance(hint, type) and issubclass(hint, Options) and isinstance(value, Mapping):
+        return build(hint, value, key)
+    raise ConfigError(f'{key}: wanted {_type_name(hint)}, got {value!r}')
+
+
+def _type_name(hint: Any) -> str:
+    args = typing.get_args(hint)
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return ' or '.join('null' if a is type(None) else _type_name(a) for a in args)
+    if typing.get_origin(hint) is tuple:
+        if args[-1] is Ellipsis:
+            return f'a list of {_type_name(args[0])}'
+        return f'[{", ".join(map(_type_name, args))}]'
+    names = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'text'}
+    return names.get(hint, 'a group of options')
+
+
+def _check_bounds(value: Any, field: dataclasses.Field[Any]) -> None:
+    rules, key = field.metadata, field.name
+    if value is None or isinstance(value, Options):
+        return
+    if rules['choices'] and value not in rules['choices']:
+        raise ConfigError(
+            f'{key}: {value!r} is not known. Choose one of {", ".join(rules["choices"])}.'
+        )
+    numbers = value if isinstance(value, tuple) else (value,)
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            continue
+        low, high = rules['low'], rules['high']
+        if (low is not None and not number >= low) or (high is not None and not number <= high):
+            bounds = f'{"" if low is None else low} .. {"" if high is None else high}'
+            raise ConfigError(f'{key}: {number} is out of bounds; wanted {bounds} {rules["unit"]}')
+    if isinstance(value, tuple) and 'tuple[float, float]' in str(field.type):
+        _check_ordered(value, key)
+    if isinstance(value, tuple) and 'tuple[int, int]' in str(field.type):
+        _check_ordered(value, key)
+
+
+def _check_ordered(value: tuple[float, ...], key: str) -> None:
+    if value[0] > value[1]:
+        raise ConfigError(f'{key}: a range is [lowest, highest]; got {list(value)}')
+
+
+def build(cls: type[OptionsT], mapping: Mapping[str, Any], source: str = '') -> OptionsT:
+    """Make a configuration from nested mappings.
+
+    Args:
+        cls: the configuration class.
+        mapping: values by field name; what is missing keeps its default.
+        source: file or group, for messages.
+
+    Raises:
+        ConfigError: an unknown key, wrong type or value out of bounds, with source and key.
+    """
+    known = {field.name: field for field in dataclasses.fields(cls)}
+    for key in mapping:
+        if key not in known:
+            where = f'{source}: ' if source else ''
+            raise ConfigError(
+                f'{where}unknown key {key!r}. Choose one of {", ".join(sorted(known))}.'
+            )
+    try:
+        return cls(**dict(mapping))
+    except ConfigError as error:
+        raise ConfigError(f'{source}: {error}' if source else str(error)) from None
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping; an empty file is an empty mapping.
+
+    Raises:
+        ConfigError: the file is missing, no YAML or no mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f'{path}: no such file') from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f'{path}: cannot be read as YAML: {error}') from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f'{path}: wanted a mapping of options, got {type(content).__name__}')
+    return content
+
+
+def read_config(
+    cls: type[OptionsT], path: Path | None = None, overrides: Sequence[str] = ()
+) -> OptionsT:
+    """Read a configuration from YAML and apply `group.key=value` overrides, values as YAML.
+
+    Raises:
+        ConfigError: see `build`; or an override is no `key=value`.
+    """
+    mapping = {} if path is None else read_mapping(path)
+    for override in overrides:
+        dotted, equals, text = override.partition('=')
+        if not equals:
+            raise ConfigError(f'override {override!r}: wanted group.key=value')
+        group = mapping
+        *parents, key = dotted.strip().split('.')
+        for parent in parents:
+            group = group.setdefault(parent, {})
+            if not isinstance(group, dict):
+                raise ConfigError(f'override {override!r}: {parent} is not a group')
+        group[key] = yaml.safe_load(text)
+    return build(cls, mapping, str(path) if path else 'options')
+
+
+def to_mapping(config: Options) -> dict[str, Any]:
+    """Return nested plain values, for YAML; `build` reads them back."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Options):
+            return to_mapping(value)
+        return [plain(v) for v in value] if isinstance(value, tuple) else value
+
+    return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+
+
+def to_yaml(config: Options, indent: int = 0) -> str:
+    """Return YAML text of a configuration, every option explained by a comment."""
+    lines = []
+    for field in dataclasses.fields(config):
+        value, pad = getattr(config, field.name), '  ' * indent
+        if isinstance(value, Options):
+            lines += [f'{pad}# {field.metadata["help"]}', f'{pad}{field.name}:']
+            lines += [to_yaml(value, indent + 1).rstrip('\n')]
+        else:
+            plain = list(value) if isinstance(value, tuple) else value
+            text = yaml.safe_dump(plain, default_flow_style=True, width=10_000)
+            text = text.removesuffix('\n').removesuffix('...').strip()
+            lines.append(f'{pad}{field.name}: {text}  # {_comment(field)}')
+    return '\n'.join(lines) + '\n'
+
+
+def _comment(field: dataclasses.Field[Any]) -> str:
+    rules = field.metadata
+    extras = [f'[{rules["unit"]}]'] if rules['unit'] else []
+    if rules['choices']:
+        extras.append(' | '.join(rules['choices']))
+    return ' '.join([rules['help'], *extras])
+
+
+def leaves(config: Options, prefix: str = '') -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+    """Yield (dotted name, field, value) of every option that is not a group, depth first."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, Options):
+            yield from leaves(value, f'{prefix}{field.name}.')
+        else:
+            yield f'{prefix}{field.name}', field, value

@@ -1,0 +1,1 @@
+"""CAD models to images: meshes, renderers and composition over backgrounds."""
