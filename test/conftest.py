@@ -1,0 +1,47 @@
+"""What all tests share: real data, a headless renderer and a ROS graph of their own."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Read by libraries when they are first imported or started, therefore set before any test is.
+os.environ.setdefault('PYOPENGL_PLATFORM', 'egl')
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ.setdefault('ROS_LOG_DIR', str(ROOT / 'build' / 'ros_log'))
+os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
+os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+if os.environ.get('ROS_DISTRO') == 'humble':  # later distributions warn about this one
+    os.environ['ROS_LOCALHOST_ONLY'] = '1'
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests of the ROS nodes where there is no ROS."""
+    if importlib.util.find_spec('rclpy') is None:
+        skip = pytest.mark.skip(reason='rclpy is not installed: source a ROS 2 or run make setup')
+        for item in items:
+            if item.get_closest_marker('ros'):
+                item.add_marker(skip)
+
+
+def _folder(variable: str, default: Path) -> Path:
+    """Return the folder named by an environment variable, or skip the test."""
+    folder = Path(os.environ.get(variable) or default).resolve()
+    if not folder.is_dir():
+        pytest.skip(f'real data needed: no folder {folder}; set {variable}')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def data_dir() -> Path:
+    """Return the folder of real images and CAD models: $DATA, or ../shared/data."""
+    return _folder('DATA', ROOT.parent / 'shared' / 'data')
+
+
+@pytest.fixture(scope='session')
+def weights_dir() -> Path:
+    """Return the folder of pre-trained extractor weights: $WEIGHTS, or ../shared/weights."""
+    return _folder('WEIGHTS', ROOT.parent / 'shared' / 'weights')

@@ -1,0 +1,154 @@
+"""What ament_python, colcon, rosdep and pip are told about this package."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+import setuptools
+
+ROOT = Path(__file__).parents[1]
+PACKAGE_XML = ElementTree.parse(ROOT / 'package.xml').getroot()
+
+# What each import needs, under its rosdep key; None: rosdep has none, requirements.txt names it.
+ROSDEP_KEYS = {
+    'cv2': 'python3-opencv',
+    'numpy': 'python3-numpy',
+    'pyrender': 'python3-pyrender-pip',
+    'scipy': 'python3-scipy',
+    'torch': 'python3-torch',
+    'torchvision': 'python3-torchvision',
+    'tqdm': 'python3-tqdm',
+    'trimesh': 'python3-trimesh-pip',
+    'yaml': 'python3-yaml',
+    'OpenGL': None,
+    'pycocotools': None,
+    'rosbags': None,
+    'safetensors': None,
+    'tensorboard': None,
+    'timm': None,
+    'onnx': None,
+    'onnxruntime': None,
+    'lxml': None,
+    'PIL': None,
+}
+
+
+@pytest.fixture(scope='module')
+def setup_arguments() -> dict:
+    """Return what setup.py hands to setuptools."""
+    calls = []
+    source = (ROOT / 'setup.py').read_text()
+    original, setuptools.setup = setuptools.setup, lambda **keywords: calls.append(keywords)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(ROOT)
+            exec(compile(source, 'setup.py', 'exec'), {'__name__': '__main__'})
+    finally:
+        setuptools.setup = original
+    return calls[0]
+
+
+def _third_party_imports() -> set[str]:
+    names = set()
+    for folder in ('synth_detect_ros', 'launch'):
+        for path in (ROOT / folder).rglob('*.py'):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import):
+                    names |= {alias.name.split('.')[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    names.add(str(node.module).split('.')[0])
+    return names - set(sys.stdlib_module_names) - {'synth_detect_ros'}
+
+
+def _texts(tag: str) -> list[str]:
+    return [element.text or '' for element in PACKAGE_XML.iter(tag)]
+
+
+def test_package_xml_has_what_format_3_asks_for() -> None:
+    assert PACKAGE_XML.tag == 'package' and PACKAGE_XML.get('format') == '3'
+    for tag in ('name', 'version', 'description', 'maintainer', 'license'):
+        assert all(text.strip() for text in _texts(tag)) and _texts(tag), tag
+    assert _texts('name') == ['synth_detect_ros']
+    assert re.fullmatch(r'\d+\.\d+\.\d+', _texts('version')[0])
+    assert _texts('build_type') == ['ament_python']
+
+
+def test_package_xml_passes_xmllint() -> None:
+    if not shutil.which('xmllint'):
+        pytest.skip('xmllint is not installed (Debian: libxml2-utils)')
+    subprocess.run(['xmllint', '--noout', ROOT / 'package.xml'], check=True)
+
+
+def test_maintainer_email_is_one_that_colcon_accepts() -> None:
+    # colcon drops to a plain Python package, without a word, when it is not.
+    email = PACKAGE_XML.find('maintainer').get('email')
+    assert re.fullmatch(r'[-\w%+.]+@[-a-zA-Z0-9%]+(\.[-a-zA-Z0-9%]+)*\.[a-zA-Z]{2,}', email)
+
+
+def test_versions_agree(setup_arguments: dict) -> None:
+    version = setup_arguments['version']
+    assert _texts('version') == [version]
+    assert re.search(rf'^## .*\b{re.escape(version)}\b', (ROOT / 'CHANGELOG.md').read_text(), re.M)
+
+
+def test_setup_py_and_package_xml_agree(setup_arguments: dict) -> None:
+    maintainer = PACKAGE_XML.find('maintainer')
+    assert setup_arguments['maintainer'] == maintainer.text
+    assert setup_arguments['maintainer_email'] == maintainer.get('email')
+    assert setup_arguments['license'] == _texts('license')[0]
+
+
+def test_every_dependency_is_declared() -> None:
+    declared = set(_texts('exec_depend'))
+    for name in _third_party_imports():
+        key = ROSDEP_KEYS.get(name, name)
+        assert key is None or key in declared, f'{name}: package.xml lacks {key}'
+
+
+def test_installed_files_exist_and_are_complete(setup_arguments: dict) -> None:
+    installed = [Path(f) for _, files in setup_arguments['data_files'] for f in files]
+    assert len(installed) == len(set(installed))
+    assert all((ROOT / path).is_file() for path in installed)
+    for folder in ('config', 'launch', 'models'):
+        wanted = {
+            p.relative_to(ROOT)
+            for p in (ROOT / folder).rglob('*')
+            if p.is_file() and '__pycache__' not in p.parts
+        }
+        assert wanted and wanted <= set(installed), f'{folder}/ is not installed completely'
+
+
+def test_package_data_holds_every_file_that_is_not_python(setup_arguments: dict) -> None:
+    package = ROOT / 'synth_detect_ros'
+    patterns = setup_arguments['package_data']['synth_detect_ros']
+    matched = {path for pattern in patterns for path in package.glob(pattern)}
+    files = {p for p in package.rglob('*') if p.is_file() and '__pycache__' not in p.parts}
+    assert {p for p in files if p.suffix != '.py'} <= matched
+
+
+def test_entry_points_lead_to_functions(setup_arguments: dict) -> None:
+    for script in setup_arguments['entry_points']['console_scripts']:
+        name, module, function = re.fullmatch(r'(\S+) = (\S+):(\S+)', script).groups()
+        source = (ROOT / Path(*module.split('.'))).with_suffix('.py').read_text()
+        functions = {n.name for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)}
+        assert function in functions, f'{name}: no {function} in {module}'
+
+
+def test_executables_land_where_ros2_run_looks() -> None:
+    config = ConfigParser()
+    config.read(ROOT / 'setup.cfg')
+    folder = '$base/lib/synth_detect_ros'
+    assert config['develop']['script_dir'] == config['install']['install_scripts'] == folder
+    assert config['build_scripts']['executable'] == '/usr/bin/env python3'
+
+
+def test_pyproject_has_tool_tables_only() -> None:
+    # A [project] table makes colcon finish with no script installed.
+    tables = re.findall(r'^\[+(\w+)', (ROOT / 'pyproject.toml').read_text(), re.M)
+    assert set(tables) == {'tool'}
