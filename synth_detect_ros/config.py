@@ -218,10 +218,16 @@ class DetectorConfig(Options):
     )
     backbone: str = option(
         'mobilenet_v2',
-        'extractor: resnet18..resnet152, mobilenet_v2, timm:<name>, or <file.py|module>:<function>',
+        'resnet18..152, mobilenet_v2, timm:<name>, or <file.py|module>:<function>',
     )
     weights: str = option(
         'default', "extractor weights: 'default' (download), 'none' (random), or a file"
+    )
+    pixel_mean: tuple[float, ...] | None = option(
+        None, 'RGB mean the weights expect, image in 0..1; null: as the extractor says'
+    )
+    pixel_std: tuple[float, ...] | None = option(
+        None, 'RGB standard deviation the weights expect; null: as the extractor says', low=1e-6
     )
     fpn_channels: int = option(128, 'channels of the pyramid', low=8, high=1024)
     fpn_finest_stride: int = option(

@@ -1,10 +1,10 @@
 """Boxes: THE convention, and everything computed on them.
 
 A box is `x_min, y_min, x_max, y_max` in *edge* coordinates: the pixel in column u covers
-[u, u + 1), so a box of one pixel has unit size and x_max = last column + 1. COCO and torchvision's
-detectors agree with this. *Pixel* coordinates (OpenCV, ROS, `geometry.camera`) put integers at pixel
-centres instead, half a pixel away; `edges_from_pixels` and `pixels_from_edges` are the only two
-functions that cross between the frames.
+[u, u + 1), so a box of one pixel has unit size and x_max = last column + 1. COCO and
+torchvision's detectors agree with this. *Pixel* coordinates (OpenCV, ROS, `geometry.camera`) put
+integers at pixel centres instead, half a pixel away; `edges_from_pixels` and `pixels_from_edges`
+are the only two functions that cross between the frames.
 """
 
 import numpy as np

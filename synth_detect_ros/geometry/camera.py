@@ -1,9 +1,9 @@
 """Cameras: THE pixel convention, intrinsics, lens distortion and the OpenGL matrix.
 
-Camera frame = ROS optical frame: x right, y down, z forward, metres. Pixel coordinates put integers
-at pixel *centres*, as OpenCV and ROS do: column u spans [u - 0.5, u + 0.5], so the image spans
-[-0.5, width - 0.5]. OpenGL measures from the image's edge, which is why `opengl_projection` uses
-cx + 0.5 and cy + 0.5.
+Camera frame = ROS optical frame: x right, y down, z forward, metres. Pixel coordinates put
+integers at pixel *centres*, as OpenCV and ROS do: column u spans [u - 0.5, u + 0.5], so the image
+spans [-0.5, width - 0.5]. OpenGL measures from the image's edge, which is why `opengl_projection`
+uses cx + 0.5 and cy + 0.5.
 """
 
 from __future__ import annotations

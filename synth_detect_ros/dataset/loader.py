@@ -1,0 +1,222 @@
+"""Labelled images for training and validation: a stored synthetic set, or any COCO folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pycocotools import mask as rle
+from torch.utils.data import Dataset
+
+from synth_detect_ros.config import AugmentConfig
+from synth_detect_ros.errors import DatasetError
+from synth_detect_ros.geometry.boxes import xyxy_from_xywh
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Image files and their boxes; a few arrays, whatever the number of images.
+
+    Forked loader processes share arrays, but each touches, and so copies, Python lists
+    (detectron2#887): names and masks are therefore kept as arrays of bytes and objects of one blob.
+
+    Attributes:
+        folder: where the images lie.
+        classes: class names.
+        names: (I,) file names.
+        first: (I + 1,) image i owns rows first[i] to first[i + 1] of the next arrays.
+        labels: (N,) int64 class indices.
+        boxes: (N, 4) float32 boxes [px, edges].
+        masks: (N,) COCO run-length encodings as JSON bytes; empty text where there is none.
+    """
+
+    folder: Path
+    classes: tuple[str, ...]
+    names: NDArray[np.bytes_]
+    first: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    masks: NDArray[np.bytes_]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.names)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether every instance has a mask."""
+        return bool(len(self.masks)) and bool((self.masks != b'').all())
+
+
+def read_labelled(
+    images: Path, annotations: Path, classes: Sequence[str] | None = None
+) -> LabelledImages:
+    """Read a COCO annotation file.
+
+    Args:
+        images: folder of the image files.
+        annotations: COCO JSON.
+        classes: class names to keep, in this order; None takes those of the file by their id.
+
+    Raises:
+        DatasetError: the file is missing, no COCO, holds no image, or none of the classes.
+    """
+    content = _read_coco(annotations)
+    names = {c['id']: c['name'] for c in sorted(content['categories'], key=lambda c: c['id'])}
+    wanted = tuple(classes) if classes is not None else tuple(names.values())
+    if not set(wanted) & set(names.values()):
+        raise DatasetError(
+            f'{annotations}: none of the classes {", ".join(wanted)} is in it; it has '
+            f'{", ".join(names.values()) or "no categories"}'
+        )
+    index = {id_: wanted.index(name) for id_, name in names.items() if name in wanted}
+    rows: dict[int, list[dict[str, Any]]] = {image['id']: [] for image in content['images']}
+    for row in content['annotations']:
+        if row['category_id'] in index and not row.get('iscrowd') and min(row['bbox'][2:]) > 0:
+            rows[row['image_id']].append(row)
+    flat = [row for image in content['images'] for row in rows[image['id']]]
+    counts = [len(rows[image['id']]) for image in content['images']]
+    masks = [json.dumps(r['segmentation']) if r.get('segmentation') else '' for r in flat]
+    return LabelledImages(
+        folder=images,
+        classes=wanted,
+        names=np.array([image['file_name'] for image in content['images']], dtype=np.bytes_),
+        first=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        labels=np.array([index[r['category_id']] for r in flat], np.int64),
+        boxes=xyxy_from_xywh([r['bbox'] for r in flat]).astype(np.float32),
+        masks=np.array(masks, dtype=np.bytes_),
+    )
+
+
+def _read_coco(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+        if not content['images']:
+            raise DatasetError(f'{path}: holds no image')
+        _ = content['annotations'], content['categories']
+    except FileNotFoundError:
+        raise DatasetError(f'{path}: no such annotation file') from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise DatasetError(
+            f'{path}: wanted COCO JSON with images, annotations and categories; '
+            f'{type(error).__name__}: {error}'
+        ) from error
+    return dict(content)
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read an image file as (H, W, 3) uint8 RGB.
+
+    Raises:
+        DatasetError: the file is missing or broken.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DatasetError(f'{path}: cannot be read: {error.strerror}') from error
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if image is None:
+        raise DatasetError(f'{path}: broken or no image ({len(data)} bytes); remove or restore it')
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+class TrainingSet(Dataset[tuple[NDArray[np.uint8], dict[str, torch.Tensor]]]):
+    """Images with targets as the detector takes them, augmented.
+
+    Args:
+        images: what to read.
+        indices: which of them, in the order of this set.
+        augment: changes of an image; None for none.
+        seed: item k of epoch e depends on (seed, e, k) alone.
+        masks: whether targets hold masks.
+    """
+
+    def __init__(
+        self,
+        images: LabelledImages,
+        indices: Sequence[int],
+        augment: AugmentConfig | None,
+        seed: int,
+        *,
+        masks: bool = False,
+    ) -> None:
+        if masks and not images.has_masks:
+            raise DatasetError(f'{images.folder}: has instances without masks; mask_rcnn needs them')
+        self.images = images
+        self.indices = np.asarray(indices, np.int64)
+        self.augment = augment
+        self.seed = seed
+        self.masks = masks
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.indices)
+
+    def __getitem__(self, key: int) -> tuple[NDArray[np.uint8], dict[str, torch.Tensor]]:
+        """Return image and target; `key` counts on through the epochs: key = e * len + k."""
+        epoch, k = divmod(key, len(self))
+        row = int(self.indices[k])
+        image = read_image(self.images.folder / self.images.names[row].decode())
+        part = slice(*self.images.first[row : row + 2])
+        boxes = self.images.boxes[part].copy()
+        masks = None
+        if self.masks:
+            masks = _decode(self.images.masks[part], image.shape[:2])
+        if self.augment is not None:
+            rng = np.random.default_rng([self.seed, epoch, row])
+            image = jitter_colours(image, self.augment, rng)
+            if self.augment.flip and rng.random() < 0.5:
+                image = np.ascontiguousarray(image[:, ::-1])
+                boxes[:, [0, 2]] = image.shape[1] - boxes[:, [2, 0]]
+                masks = None if masks is None else np.ascontiguousarray(masks[:, :, ::-1])
+        target = {
+            'boxes': torch.from_numpy(boxes),
+            'labels': torch.from_numpy(self.images.labels[part].copy()),
+        }
+        if masks is not None:
+            target['masks'] = torch.from_numpy(masks)
+        return image, target
+
+
+def _decode(encoded: NDArray[np.bytes_], size: tuple[int, int]) -> NDArray[np.uint8]:
+    masks = [rle.decode(_as_rle(json.loads(e), size)) for e in encoded]
+    return np.stack(masks) if masks else np.zeros((0, *size), np.uint8)
+
+
+def _as_rle(segmentation: Any, size: tuple[int, int]) -> Any:
+    """Return a compressed run-length encoding of any COCO segmentation."""
+    if isinstance(segmentation, list):
+        return rle.merge(rle.frPyObjects(segmentation, *size))
+    if isinstance(segmentation['counts'], list):
+        return rle.frPyObjects(segmentation, *size)
+    return segmentation
+
+
+def jitter_colours(
+    image: NDArray[np.uint8], augment: AugmentConfig, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Change brightness, contrast, saturation and hue of a (H, W, 3) RGB image at random."""
+    out = image
+    if augment.hue or augment.saturation:
+        hsv = cv2.cvtColor(out, cv2.COLOR_RGB2HSV)
+        shift = int(rng.uniform(-augment.hue, augment.hue) * 180)
+        gain = 1 + rng.uniform(-augment.saturation, augment.saturation)
+        levels = np.arange(256)
+        hue = ((levels + shift) % 180).astype(np.uint8)
+        saturation = np.clip(levels * gain, 0, 255).astype(np.uint8)
+        table = np.stack([hue, saturation, levels.astype(np.uint8)], axis=1)[None]
+        out = np.asarray(cv2.cvtColor(cv2.LUT(hsv, table), cv2.COLOR_HSV2RGB), np.uint8)
+    gain = 1 + rng.uniform(-augment.contrast, augment.contrast)
+    offset = 255 * rng.uniform(-augment.brightness, augment.brightness) / 2
+    table = np.clip((np.arange(256) - 128) * gain + 128 + offset, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(out, table), np.uint8)

@@ -1,0 +1,1 @@
+"""Detectors: networks that train on images with boxes and return `Detections`."""

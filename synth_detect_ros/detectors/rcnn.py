@@ -1,0 +1,245 @@
+"""Faster R-CNN and Mask R-CNN behind a frozen extractor, with a feature pyramid or a C4 head.
+
+Built from torchvision's parts (Ren et al. 2015; He et al. 2017; Lin et al. 2017). What trains behind
+the extractor is normalised with group norm (Wu & He 2018), which works at batches of two.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.detectors.backbones import Extractor, build_extractor
+from synth_detect_ros.detectors.freezing import Stage
+from synth_detect_ros.structures import Detections
+
+Target = Mapping[str, torch.Tensor]
+Maps = dict[str, torch.Tensor]
+
+ROI_SIZE = 7
+C4_ROI_SIZE = 14
+MASK_ROI_SIZE = 14
+MASK_CHANNELS = 128
+# Anchor sides of a single map, relative to anchor_scale * stride: FACTS of the paper's toolchain
+# (scales .25 .5 1 2 of 256 px at stride 16) with the default anchor_scale of 8.
+C4_ANCHOR_OCTAVES = (0.5, 1.0, 2.0, 4.0)
+
+
+class Neck(nn.Module):
+    """Extractor and what follows it on the whole image: a pyramid, or nothing.
+
+    Attributes:
+        out_channels: channels of every map that is put out.
+    """
+
+    def __init__(self, extractor: Extractor, config: DetectorConfig) -> None:
+        super().__init__()
+        self.first_stage = extractor.first_stage
+        self.pyramid: FeaturePyramidNetwork | None = None
+        self.out_channels = extractor.channels[-1]
+        if config.neck == 'fpn':
+            self.out_channels = config.fpn_channels
+            self.pyramid = FeaturePyramidNetwork(
+                list(extractor.channels),
+                config.fpn_channels,
+                LastLevelMaxPool(),
+                norm_layer=norm_layer(config),
+            )
+
+    def forward(self, images: torch.Tensor) -> Maps:
+        """Return named maps of (B, 3, H, W) normalised images, finest first."""
+        maps = OrderedDict((str(i), m) for i, m in enumerate(self.first_stage(images)))
+        return maps if self.pyramid is None else self.pyramid(maps)
+
+
+class SecondStageHead(nn.Module):
+    """Box head of a C4 detector: the extractor's last part on each crop, then its mean."""
+
+    def __init__(self, second_stage: Stage) -> None:
+        super().__init__()
+        self.second_stage = second_stage
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        """Return (R, C') features of (R, C, h, w) crops."""
+        return self.second_stage(crops).mean(dim=(2, 3))
+
+
+class RCNN(nn.Module):
+    """A two-stage detector.
+
+    Args:
+        config: the network.
+        classes: class names; label i is classes[i].
+        load_weights: False leaves the extractor's weights to the caller.
+
+    Attributes:
+        stages: the extractor's stages, for the freeze dial.
+        weights_source: where the extractor's weights came from.
+    """
+
+    def __init__(
+        self, config: DetectorConfig, classes: Sequence[str], *, load_weights: bool = True
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.classes = tuple(classes)
+        extractor = build_extractor(config, load=load_weights)
+        self.stages = extractor.stages
+        self.weights_source = extractor.source
+        self.transform = GeneralizedRCNNTransform(
+            config.min_side,
+            config.max_side,
+            list(config.pixel_mean or extractor.mean),
+            list(config.pixel_std or extractor.std),
+        )
+        self.neck = Neck(extractor, config)
+        self.rpn = _rpn(config, self.neck.out_channels, extractor.strides)
+        self.roi_heads = _roi_heads(config, extractor, self.neck.out_channels, len(classes) + 1)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether detections come with masks."""
+        return bool(self.roi_heads.has_mask())
+
+    def forward(
+        self, images: Sequence[torch.Tensor], targets: Sequence[Target]
+    ) -> dict[str, torch.Tensor]:
+        """Return the named losses of a batch; the detector must be in training mode.
+
+        Args:
+            images: (3, H, W) float in [0, 1], RGB; sizes may differ.
+            targets: `boxes` (N, 4) float [px, edges], `labels` (N,) int64 class indices, and for
+                masks `masks` (N, H, W) uint8. N = 0 is legal.
+        """
+        shifted = [{**t, 'labels': t['labels'] + 1} for t in targets]
+        batch, resized = self.transform(list(images), shifted)
+        maps = self.neck(batch.tensors)
+        proposals, rpn_losses = self.rpn(batch, maps, resized)
+        _, box_losses = self.roi_heads(maps, proposals, batch.image_sizes, resized)
+        return {**rpn_losses, **box_losses}
+
+    @torch.inference_mode()
+    def detect(self, images: Sequence[torch.Tensor]) -> list[Detections]:
+        """Return what is found in each image; the detector must be in inference mode.
+
+        Args:
+            images: (3, H, W) float in [0, 1], RGB; sizes may differ.
+        """
+        batch, _ = self.transform(list(images))
+        maps = self.neck(batch.tensors)
+        proposals, _ = self.rpn(batch, maps)
+        found, _ = self.roi_heads(maps, proposals, batch.image_sizes)
+        sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in images]
+        return [_detections(f) for f in self.transform.postprocess(found, batch.image_sizes, sizes)]
+
+
+def _detections(found: Mapping[str, torch.Tensor]) -> Detections:
+    """Turn torchvision's output, labels from 1, into ours."""
+    masks = found.get('masks')
+    return Detections(
+        labels=found['labels'].cpu().numpy().astype(np.int64) - 1,
+        scores=found['scores'].cpu().numpy().astype(np.float64),
+        boxes=found['boxes'].cpu().numpy().astype(np.float64),
+        masks=None if masks is None else (masks[:, 0] >= 0.5).cpu().numpy(),
+    )
+
+
+def to_tensor(image: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+    """Turn an image into the detector's input: THE preprocessing of training, evaluation and node.
+
+    Resizing and normalisation follow inside the detector, with the values of its bundle.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        device: where the tensor goes.
+
+    Returns:
+        (3, H, W) float32 in [0, 1].
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(image)).to(device)
+    return tensor.permute(2, 0, 1).float().div_(255)
+
+
+def norm_layer(config: DetectorConfig) -> Callable[[int], nn.Module] | None:
+    """Return the factory of the normalisation that a configuration asks for."""
+    if config.norm == 'none':
+        return None
+    return lambda channels: nn.GroupNorm(math.gcd(32, channels), channels)
+
+
+def _rpn(config: DetectorConfig, channels: int, strides: Sequence[int]) -> RegionProposalNetwork:
+    if config.neck == 'fpn':
+        levels = [*strides, strides[-1] * 2]  # the last one is the pyramid's max pool
+        sizes = tuple((round(config.anchor_scale * stride),) for stride in levels)
+    else:
+        base = config.anchor_scale * strides[0]
+        sizes = (tuple(round(base * octave) for octave in C4_ANCHOR_OCTAVES),)
+    anchors = AnchorGenerator(sizes, (config.anchor_ratios,) * len(sizes))
+    head = RPNHead(channels, anchors.num_anchors_per_location()[0])
+    kept = {'training': config.proposals, 'testing': config.proposals}
+    before = {'training': 2 * config.proposals, 'testing': config.proposals}
+    return RegionProposalNetwork(
+        anchors,
+        head,
+        fg_iou_thresh=0.7,
+        bg_iou_thresh=0.3,
+        batch_size_per_image=config.rpn_batch,
+        positive_fraction=0.5,
+        pre_nms_top_n=before,
+        post_nms_top_n=kept,
+        nms_thresh=0.7,
+    )
+
+
+def _roi_heads(
+    config: DetectorConfig, extractor: Extractor, channels: int, num_classes: int
+) -> RoIHeads:
+    names = ['0']
+    if config.neck == 'fpn':
+        names = [str(i) for i in range(len(extractor.strides))]
+    second = extractor.second_stage
+    if second is not None:
+        pool = MultiScaleRoIAlign(names, C4_ROI_SIZE, sampling_ratio=2)
+        head: nn.Module = SecondStageHead(second)
+        width = extractor.second_channels
+    else:
+        pool = MultiScaleRoIAlign(names, ROI_SIZE, sampling_ratio=2)
+        width = config.box_head_channels
+        convs = [config.fpn_channels] * config.box_head_convs
+        head = FastRCNNConvFCHead(
+            (channels, ROI_SIZE, ROI_SIZE), convs, [width], norm_layer=norm_layer(config)
+        )
+    heads = RoIHeads(
+        pool,
+        head,
+        FastRCNNPredictor(width, num_classes),
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.5,
+        batch_size_per_image=config.box_batch,
+        positive_fraction=0.25,
+        bbox_reg_weights=(10.0, 10.0, 5.0, 5.0),
+        score_thresh=config.score_threshold,
+        nms_thresh=config.nms_iou,
+        detections_per_img=config.max_detections,
+    )
+    if config.architecture == 'mask_rcnn':
+        heads.mask_roi_pool = MultiScaleRoIAlign(names, MASK_ROI_SIZE, sampling_ratio=2)
+        layers = [MASK_CHANNELS] * 4
+        heads.mask_head = MaskRCNNHeads(channels, layers, 1, norm_layer=norm_layer(config))
+        heads.mask_predictor = MaskRCNNPredictor(MASK_CHANNELS, MASK_CHANNELS, num_classes)
+    return heads
