@@ -1,0 +1,94 @@
+"""Reading COCO annotation files, checked once, so that what follows can trust them.
+
+Format: https://cocodataset.org/#format-data, object detection. Boxes are x, y, width, height in
+edge coordinates.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from synth_detect_ros.errors import DatasetError
+
+REQUIRED_KEYS = {
+    'images': ('id', 'file_name', 'width', 'height'),
+    'categories': ('id', 'name'),
+    'annotations': ('image_id', 'category_id', 'bbox'),
+}
+
+
+def read_coco(path: Path) -> dict[str, Any]:
+    """Read a COCO detection file.
+
+    Args:
+        path: JSON file with `images`, `annotations` and `categories`.
+
+    Returns:
+        The file's mapping; every annotation points at an image and a category that exist.
+
+    Raises:
+        DatasetError: the file is missing, no JSON, no COCO, contradicts itself, or lists no image
+            or no category. A file without annotations is legal: all its images are empty.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise DatasetError(f'{path}: no such annotation file') from None
+    except (OSError, ValueError) as error:
+        raise DatasetError(f'{path}: wanted a COCO annotation file (JSON); {error}') from error
+    check_coco(content, str(path))
+    return dict(content)
+
+
+def check_coco(content: Any, source: str) -> None:
+    """Refuse what is not a COCO detection mapping.
+
+    Raises:
+        DatasetError: see `read_coco`.
+    """
+    for part, keys in REQUIRED_KEYS.items():
+        rows = content.get(part) if isinstance(content, Mapping) else None
+        if not isinstance(rows, list):
+            raise DatasetError(
+                f'{source}: wanted a COCO mapping with the lists {", ".join(REQUIRED_KEYS)}; '
+                f'{part} is missing'
+            )
+        for index, row in enumerate(rows):
+            missing = [k for k in keys if not isinstance(row, Mapping) or k not in row]
+            if missing:
+                raise DatasetError(f'{source}: {part}[{index}] has no {", ".join(missing)}')
+        if not rows and part != 'annotations':
+            raise DatasetError(f'{source}: the list {part} is empty; nothing to score')
+    image_ids = _unique(content['images'], 'id', f'{source}: images')
+    category_ids = _unique(content['categories'], 'id', f'{source}: categories')
+    _unique(content['categories'], 'name', f'{source}: categories')
+    for index, row in enumerate(content['annotations']):
+        _check_annotation(row, image_ids, category_ids, f'{source}: annotations[{index}]')
+
+
+def _unique(rows: Sequence[Mapping[str, Any]], key: str, source: str) -> set[Any]:
+    values = {row[key] for row in rows}
+    if len(values) != len(rows):
+        raise DatasetError(f'{source}: every {key} must be there once; some are repeated')
+    return values
+
+
+def _check_annotation(
+    row: Mapping[str, Any], image_ids: set[Any], category_ids: set[Any], source: str
+) -> None:
+    if row['image_id'] not in image_ids:
+        raise DatasetError(f'{source}: image_id {row["image_id"]} is not among the images')
+    if row['category_id'] not in category_ids:
+        raise DatasetError(
+            f'{source}: category_id {row["category_id"]} is not among the categories'
+        )
+    box = row['bbox']
+    if not (isinstance(box, list) and len(box) == 4 and all(_is_number(v) for v in box)):
+        raise DatasetError(f'{source}: wanted bbox [x, y, width, height], got {box!r}')
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
