@@ -1,0 +1,46 @@
+# make setup   virtual environment, Python packages, EGL libraries; quick when repeated
+# make demo    the whole path on real data; FREEZE=none trains a naive twin beside it
+# make test    all tests;  PYTEST_ARGS='test/test_boxes.py -x' for some
+# make check   lint, format, types
+# make bench   what can be measured, and how
+# make clean   remove what was built; the virtual environment stays
+
+SHELL := /bin/bash
+BIN := .venv/bin
+READY := .venv/.ready-$(or $(ROS_DISTRO),wheels)
+
+DATA ?= $(wildcard ../shared/data)
+WEIGHTS ?= $(wildcard ../shared/weights)
+FREEZE ?= first_stage
+export DATA := $(abspath $(DATA))
+export WEIGHTS := $(abspath $(WEIGHTS))
+
+.PHONY: setup demo test check bench clean
+
+setup: $(READY)
+
+$(READY): requirements.txt requirements-dev.txt requirements-ros.txt setup.py setup.cfg tools/setup.sh
+	tools/setup.sh
+	@touch $@
+
+demo: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python demo/run.py --freeze $(FREEZE) $(DEMO_ARGS)
+
+# Plugins that a sourced ROS 2 brings along are made for another pytest.
+test: setup
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	@for file in bench/*.py; do \
+	  printf '%-24s %s\n' "$$file" "$$(sed -n '1s/"""//gp' $$file)"; \
+	done
+	@echo 'Options: .venv/bin/python bench/<name>.py --help'
+
+clean:
+	rm -rf build install log .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -path ./.venv -prune -o -name __pycache__ -print0 | xargs -0 rm -rf
