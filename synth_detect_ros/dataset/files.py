@@ -1,0 +1,65 @@
+"""Files that are either whole or absent: atomic writes, and image reading that refuses halves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synth_detect_ros.errors import StorageError
+
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
+_JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
+# Some cameras pad a JPEG behind its end marker.
+_JPEG_PADDING = 1024
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that readers, and a crash at any moment, see all of it or none.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    partial = path.with_name(f'.{path.name}.partial')
+    try:
+        with partial.open('wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StorageError(
+            error.errno,
+            f'{path} cannot be written ({error.strerror}). What was written before is intact: '
+            'free the disk or give another folder, and start again to continue',
+        ) from error
+
+
+def encode_image(image: NDArray[np.uint8], format: str, quality: int = 95) -> bytes:
+    """Encode an image as the content of a file.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        format: 'png' or 'jpg'.
+        quality: of jpg, 0..100.
+    """
+    flags = [cv2.IMWRITE_JPEG_QUALITY, quality] if format == 'jpg' else []
+    _, data = cv2.imencode(f'.{format}', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
+    return data.tobytes()
+
+
+def decode_image(data: bytes) -> NDArray[np.uint8] | None:
+    """Decode the content of a PNG or JPEG file.
+
+    Returns:
+        (H, W, 3) uint8 RGB; None when the data are no image or end too early, which some
+        decoders would fill up with grey.
+    """
+    if not data or (data.startswith(_JPEG_START) and _JPEG_END not in data[-_JPEG_PADDING:]):
+        return None
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
