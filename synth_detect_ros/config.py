@@ -142,15 +142,17 @@ class OutputConfig(Options):
 class SynthesizeConfig(Options):
     """`synth-detect synthesize`: render the CAD models over the captured frames."""
 
-    objects: str = option('', 'objects file (YAML) of the targets')
-    distractors: str = option('', 'objects file of distractors; empty: none')
-    backgrounds: str = option('', 'background set: frames/ and camera.yaml')
-    camera: str = option('', 'ROS calibration file; empty: camera.yaml of the background set')
+    objects: str = option('', 'objects file (YAML) of the targets', path='always')
+    distractors: str = option('', 'objects file of distractors; empty: none', path='always')
+    backgrounds: str = option('', 'background set: frames/ and camera.yaml', path='always')
+    camera: str = option(
+        '', 'ROS calibration file; empty: camera.yaml of the background set', path='always'
+    )
     camera_hfov_deg: float = option(
         0.0, 'horizontal field of view of an uncalibrated camera; 0: not used', unit='deg',
         low=0, high=179,
     )  # fmt: skip
-    out: str = option('', 'folder of the data set')
+    out: str = option('', 'folder of the data set', path='always')
     count: int = option(2000, 'images to render', low=1)
     seed: int = option(0, 'same seed, same bytes', low=0)
     workers: int = option(0, 'processes; 0: one a core', low=0, high=512)
@@ -168,7 +170,7 @@ class SynthesizeConfig(Options):
 class CaptureConfig(Options):
     """`synthesize_node`: keep background frames and intrinsics of a live camera."""
 
-    out: str = option('', 'folder of the background set')
+    out: str = option('', 'folder of the background set', path='always')
     count: int = option(100, 'frames to keep', low=1)
     rectified: bool = option(False, 'the image topic is rectified: use P and no distortion')
     compressed: bool = option(False, 'subscribe to sensor_msgs/CompressedImage')
@@ -189,15 +191,19 @@ class CaptureConfig(Options):
     )  # fmt: skip
     format: str = option('png', 'image format of the frames', choices=('png', 'jpg'))
     render: bool = option(False, 'render the data set when the frames are there, then exit')
-    synthesize: str = option('', 'configuration file for render, see config/synthesize.yaml')
+    synthesize: str = option(
+        '', 'configuration file for render, see config/synthesize.yaml', path='always'
+    )
 
 
 @dataclass(frozen=True)
 class ReplayConfig(Options):
     """`camera_replay_node`: publish recorded images as a camera."""
 
-    source: str = option('', 'folder of images, video file, or ROS 1 or ROS 2 bag')
-    camera: str = option('', 'ROS calibration file; empty: camera.yaml beside the images, or bag')
+    source: str = option('', 'folder of images, video file, or ROS 1 or ROS 2 bag', path='always')
+    camera: str = option(
+        '', 'ROS calibration file; empty: camera.yaml beside the images, or bag', path='always'
+    )
     topic: str = option('', 'image topic inside a bag; empty: the first one')
     rate_hz: float = option(10.0, 'frames a second', unit='Hz', low=0.01, high=1000)
     loop: bool = option(False, 'start again at the end')
@@ -219,9 +225,12 @@ class DetectorConfig(Options):
     backbone: str = option(
         'mobilenet_v2',
         'resnet18..152, mobilenet_v2, timm:<name>, or <file.py|module>:<function>',
+        path='if there',
     )
     weights: str = option(
-        'default', "extractor weights: 'default' (download), 'none' (random), or a file"
+        'default',
+        "extractor weights: 'default' (download), 'none' (random), or a file",
+        path='if there',
     )
     pixel_mean: tuple[float, ...] | None = option(
         None, 'RGB mean the weights expect, image in 0..1; null: as the extractor says'
@@ -284,10 +293,12 @@ class AugmentConfig(Options):
 class TrainConfig(Options):
     """`synth-detect train`: fit a detector whose extractor is frozen."""
 
-    dataset: str = option('', 'synthetic data set')
-    out: str = option('', 'folder of the run; the trained model is out/bundle')
-    val_images: str = option('', 'folder of real labelled images; empty: part of the data set')
-    val_annotations: str = option('', 'COCO file of val_images')
+    dataset: str = option('', 'synthetic data set', path='always')
+    out: str = option('', 'folder of the run; the trained model is out/bundle', path='always')
+    val_images: str = option(
+        '', 'folder of real labelled images; empty: part of the data set', path='always'
+    )
+    val_annotations: str = option('', 'COCO file of val_images', path='always')
     val_share: float = option(0.05, 'share of the data set kept for validation', low=0, high=0.5)
     val_max_images: int = option(100, 'images scored at each validation', low=1)
     freeze: str = option(
@@ -328,11 +339,13 @@ class TrainConfig(Options):
 class EvaluateConfig(Options):
     """`synth-detect evaluate`: COCO metrics on labelled images."""
 
-    model: str = option('', 'bundle: folder of a trained model')
-    images: str = option('', 'folder of images')
-    annotations: str = option('', 'COCO file')
-    json: str = option('', 'file for the metrics; empty: none')
-    overlays: str = option('', 'folder for pictures of the worst frames; empty: none')
+    model: str = option('', 'bundle: folder of a trained model', path='always')
+    images: str = option('', 'folder of images', path='always')
+    annotations: str = option('', 'COCO file', path='always')
+    json: str = option('', 'file for the metrics; empty: none', path='always')
+    overlays: str = option(
+        '', 'folder for pictures of the worst frames; empty: none', path='always'
+    )
     worst: int = option(12, 'pictures of the worst frames', low=0)
     exclude: str = option(
         '', 'ignore annotations in which this field is true, e.g. low_accuracy; empty: none'
@@ -344,7 +357,7 @@ class EvaluateConfig(Options):
 class DetectConfig(Options):
     """`detect_node`: 2D detections and masks from live images."""
 
-    model: str = option('', 'bundle: folder of a trained model')
+    model: str = option('', 'bundle: folder of a trained model', path='always')
     device: str = option('auto', 'auto, cpu, cuda or cuda:<n>')
     score_threshold: float = option(0.5, 'detections below are not published', low=0, high=1)
     compressed: bool = option(False, 'subscribe to sensor_msgs/CompressedImage')

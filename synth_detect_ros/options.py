@@ -8,6 +8,7 @@ construction, whether it comes from YAML, a command line, ROS parameters or Pyth
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,9 @@ from synth_detect_ros.errors import ConfigError
 
 OptionsT = TypeVar('OptionsT', bound='Options')
 
+# YAML 1.1 wants a point and a sign in 1.0e-4; what people write instead it takes for text.
+YAML_TEXT_NUMBER = re.compile(r'[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+')
+
 
 def option(
     default: Any,
@@ -30,6 +34,7 @@ def option(
     low: float | None = None,
     high: float | None = None,
     choices: Sequence[str] = (),
+    path: str = '',
 ) -> Any:
     """Declare one field of a configuration.
 
@@ -40,8 +45,10 @@ def option(
         low: smallest legal number, also for each number of a range.
         high: largest legal number.
         choices: the legal words.
+        path: 'always' for a file or folder, 'if there' for what may be a word as well; see
+            `resolve_paths`.
     """
-    metadata = dict(help=help, unit=unit, low=low, high=high, choices=tuple(choices))
+    metadata = dict(help=help, unit=unit, low=low, high=high, choices=tuple(choices), path=path)
     if isinstance(default, type) and issubclass(default, Options):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -81,7 +88,7 @@ def coerce(value: Any, hint: Any, key: str) -> Any:
                 coerce(v, h, f'{key}[{i}]')
                 for i, (v, h) in enumerate(zip(value, hints, strict=True))
             )
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+    elif hint is float and _is_number(value):
         return float(value)
     elif hint is str and isinstance(value, Path):
         return str(value)
@@ -90,6 +97,12 @@ def coerce(value: Any, hint: Any, key: str) -> Any:
     elif isinstance(hint, type) and issubclass(hint, Options) and isinstance(value, Mapping):
         return build(hint, value, key)
     raise ConfigError(f'{key}: wanted {_type_name(hint)}, got {value!r}')
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return YAML_TEXT_NUMBER.fullmatch(value) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _type_name(hint: Any) -> str:
@@ -179,10 +192,13 @@ def read_config(
 ) -> OptionsT:
     """Read a configuration from YAML and apply `group.key=value` overrides, values as YAML.
 
+    Relative paths in the file are taken from the file's folder, those in overrides, as usual on a
+    command line, from the working directory.
+
     Raises:
         ConfigError: see `build`; or an override is no `key=value`.
     """
-    mapping = {} if path is None else read_mapping(path)
+    mapping = {} if path is None else resolve_paths(cls, read_mapping(path), path.parent)
     for override in overrides:
         dotted, equals, text = override.partition('=')
         if not equals:
@@ -195,6 +211,27 @@ def read_config(
                 raise ConfigError(f'override {override!r}: {parent} is not a group')
         group[key] = yaml.safe_load(text)
     return build(cls, mapping, str(path) if path else 'options')
+
+
+def resolve_paths(cls: type[Options], mapping: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return `mapping` with the relative paths in it joined to `folder`, and `~` expanded.
+
+    Options declared with `path='always'` are joined whenever they are not empty; those with
+    `path='if there'` (a word, a file, or `file.py:function`) only if that file exists.
+    """
+    hints, resolved = typing.get_type_hints(cls), dict(mapping)
+    for field in dataclasses.fields(cls):
+        value, hint = resolved.get(field.name), hints[field.name]
+        if isinstance(value, Mapping) and isinstance(hint, type) and issubclass(hint, Options):
+            resolved[field.name] = resolve_paths(hint, value, folder)
+        elif isinstance(value, str) and value and field.metadata['path']:
+            file, colon, function = value.partition(':')
+            joined = folder / Path(file).expanduser()
+            if field.metadata['path'] == 'always':
+                resolved[field.name] = str(folder / Path(value).expanduser())
+            elif joined.is_file():
+                resolved[field.name] = f'{joined}{colon}{function}'
+    return resolved
 
 
 def to_mapping(config: Options) -> dict[str, Any]:
