@@ -1,13 +1,21 @@
+import json
+
+import cv2
 import numpy as np
 import pytest
 import yaml
 
-from synth_detect_ros.dataset.backgrounds import read_background_set
+from synth_detect_ros.dataset.backgrounds import (
+    BackgroundWriter,
+    FrameRecord,
+    read_background_set,
+)
 from synth_detect_ros.dataset.files import decode_image, encode_image, write_atomic
 from synth_detect_ros.errors import BackgroundError, GeometryError, StorageError
 from synth_detect_ros.geometry.camera import Camera
 
 CAMERA = Camera.from_fov(64, 48, 60.0)
+RECORD = FrameRecord(stamp=1.5, topic='/camera/image_raw', encoding='bgr8', sharpness=30.0)
 
 
 def picture(seed: int, width: int = 64, height: int = 48) -> np.ndarray:
@@ -69,6 +77,73 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, full_disk):
         write_atomic(path, b'new')
     assert [p.name for p in tmp_path.iterdir()] == ['file']
     assert path.read_bytes() == b'old'
+
+
+@pytest.mark.parametrize('format', ['png', 'jpg'])
+def test_written_set_is_read_back(tmp_path, format):
+    writer = BackgroundWriter(tmp_path / 'set', format)
+    writer.save_camera(CAMERA)
+    images = [cv2.blur(picture(seed), (9, 9)) for seed in range(3)]
+    paths = [writer.add(image, RECORD) for image in images]
+    backgrounds = read_background_set(tmp_path / 'set')
+    assert backgrounds.frames == tuple(paths) == writer.paths
+    assert backgrounds.camera == CAMERA
+    limit = 0 if format == 'png' else 4
+    for i, image in enumerate(images):
+        assert np.abs(backgrounds.read(i).astype(int) - image).mean() <= limit
+    lines = (tmp_path / 'set' / 'frames.jsonl').read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [tmp_path / 'set' / r['file'] for r in records] == paths
+    assert records[0] == {'file': f'frames/000000.{format}', **vars(RECORD)}
+
+
+def test_writer_continues_after_a_crash(tmp_path):
+    first = BackgroundWriter(tmp_path, 'png')
+    first.add(picture(0), RECORD)
+    (tmp_path / 'frames' / '.000001.png.partial').write_bytes(b'half')
+    with (tmp_path / 'frames.jsonl').open('a') as file:
+        file.write('{"file": "fra')
+    second = BackgroundWriter(tmp_path, 'png')
+    assert second.paths == first.paths
+    second.add(picture(1), RECORD)
+    assert [p.name for p in second.paths] == ['000000.png', '000001.png']
+    assert len(read_background_set(tmp_path)) == 2
+    lines = (tmp_path / 'frames.jsonl').read_text().splitlines()
+    assert [json.loads(line)['file'] for line in lines] == [
+        'frames/000000.png',
+        'frames/000001.png',
+    ]
+
+
+def test_set_of_another_camera_is_refused(tmp_path):
+    BackgroundWriter(tmp_path, 'png').save_camera(CAMERA)
+    BackgroundWriter(tmp_path, 'png').save_camera(CAMERA)
+    with pytest.raises(BackgroundError, match='other intrinsics'):
+        BackgroundWriter(tmp_path, 'png').save_camera(Camera.from_fov(64, 48, 61.0))
+
+
+def test_full_disk_loses_nothing_that_was_written(tmp_path, full_disk):
+    writer = BackgroundWriter(tmp_path, 'png')
+    writer.add(picture(0), RECORD)
+    full_disk()
+    with pytest.raises(StorageError, match='No space left'):
+        writer.add(picture(1), RECORD)
+    assert np.array_equal(read_background_set(tmp_path).read(0), picture(0))
+    assert len(read_background_set(tmp_path)) == 1
+
+
+def test_record_that_cannot_be_written_leaves_the_frame(tmp_path):
+    writer = BackgroundWriter(tmp_path, 'png')
+    (tmp_path / 'frames.jsonl').mkdir()
+    with pytest.raises(StorageError, match='frames are intact'):
+        writer.add(picture(0), RECORD)
+    assert len(read_background_set(tmp_path)) == 1
+
+
+def test_set_cannot_be_made_below_a_file(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(StorageError, match='cannot be made'):
+        BackgroundWriter(tmp_path / 'file' / 'set', 'png')
 
 
 @pytest.fixture

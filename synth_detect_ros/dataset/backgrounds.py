@@ -4,23 +4,27 @@
     frames/         000000.png ...
     frames.jsonl    a line for each frame: file, stamp, topic, encoding, sharpness
 
-Images directly in the folder, and a missing camera.yaml, make a valid set too. Writing is atomic
-and resumes; which frames of a live camera are worth keeping is decided by `FrameSelector`.
+Images directly in the folder, and a missing camera.yaml, make a valid set too.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from synth_detect_ros.dataset.files import (
     IMAGE_SUFFIXES,
     decode_image,
+    encode_image,
+    write_atomic,
 )
-from synth_detect_ros.errors import BackgroundError
+from synth_detect_ros.errors import BackgroundError, StorageError
 from synth_detect_ros.geometry.camera import Camera, read_camera
 
 CAMERA_FILE, RECORDS_FILE, FRAMES_FOLDER = 'camera.yaml', 'frames.jsonl', 'frames'
@@ -97,3 +101,108 @@ def _images(folder: Path) -> tuple[Path, ...]:
             if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith('.')
         )
     )
+
+
+@dataclass(frozen=True)
+class FrameRecord:
+    """Where a frame came from; one line of frames.jsonl.
+
+    Attributes:
+        stamp: of the message's header [s].
+        topic: the image came on.
+        encoding: of the message, before the conversion to RGB.
+        sharpness: variance of the Laplacian [grey levels^2].
+    """
+
+    stamp: float
+    topic: str
+    encoding: str
+    sharpness: float
+
+
+class BackgroundWriter:
+    """Adds frames to a background set; goes on where an interrupted run stopped.
+
+    A frame is on disk before its record, and either is written whole, so a set is valid at any
+    moment.
+
+    Args:
+        folder: of the set; made when it is missing.
+        format: of the frames, 'png' or 'jpg'.
+
+    Raises:
+        StorageError: the folder cannot be made or written.
+    """
+
+    def __init__(self, folder: Path, format: str) -> None:
+        self._folder, self._format = folder, format
+        frames = folder / FRAMES_FOLDER
+        try:
+            frames.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                error.errno, f'{folder}: cannot be made a background set ({error.strerror})'
+            ) from error
+        self._paths = list(_images(frames))
+        self._next = 1 + max((int(p.stem) for p in self._paths if p.stem.isdigit()), default=-1)
+        self._forget_half_a_record()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Frames of the set, those of former runs included."""
+        return tuple(self._paths)
+
+    def save_camera(self, camera: Camera) -> None:
+        """Write camera.yaml, or check it against the one of a former run.
+
+        Raises:
+            BackgroundError: the set was captured with other intrinsics.
+            StorageError: writing failed.
+        """
+        path = self._folder / CAMERA_FILE
+        if not path.exists():
+            text = yaml.safe_dump(camera.to_calibration(), sort_keys=False)
+            write_atomic(path, text.encode())
+        elif read_camera(path) != camera:
+            raise BackgroundError(
+                f'{path} holds other intrinsics than the camera sends now. A set belongs to one '
+                'camera: give another folder, or delete this one to start afresh.'
+            )
+
+    def add(self, image: NDArray[np.uint8], record: FrameRecord) -> Path:
+        """Write one frame and its record.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            record: where it came from.
+
+        Raises:
+            StorageError: the disk is full; frames written before are intact.
+        """
+        path = self._folder / FRAMES_FOLDER / f'{self._next:06d}.{self._format}'
+        write_atomic(path, encode_image(image, self._format))
+        self._paths.append(path)
+        self._next += 1
+        line = json.dumps({'file': f'{FRAMES_FOLDER}/{path.name}', **asdict(record)}) + '\n'
+        try:
+            with self._records.open('a') as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StorageError(
+                error.errno,
+                f'{self._records} cannot be written ({error.strerror}); frames are intact',
+            ) from error
+        return path
+
+    @property
+    def _records(self) -> Path:
+        return self._folder / RECORDS_FILE
+
+    def _forget_half_a_record(self) -> None:
+        """Drop a last line that a crash cut off."""
+        if self._records.exists():
+            whole, newline, rest = self._records.read_bytes().rpartition(b'\n')
+            if rest:
+                write_atomic(self._records, whole + newline)
