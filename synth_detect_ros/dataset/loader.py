@@ -17,6 +17,7 @@ from pycocotools import mask as rle
 from torch.utils.data import Dataset
 
 from synth_detect_ros.config import AugmentConfig
+from synth_detect_ros.dataset.coco import read_coco
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.geometry.boxes import xyxy_from_xywh
 
@@ -27,8 +28,8 @@ logger = logging.getLogger(__name__)
 class LabelledImages:
     """Image files and their boxes; a few arrays, whatever the number of images.
 
-    Forked loader processes share arrays, but each touches, and so copies, Python lists
-    (detectron2#887): names and masks are therefore kept as arrays of bytes and objects of one blob.
+    Forked loader processes share arrays, but each touches, and so copies, Python objects
+    (detectron2#887): names and masks are therefore kept as arrays of bytes.
 
     Attributes:
         folder: where the images lie.
@@ -69,9 +70,9 @@ def read_labelled(
         classes: class names to keep, in this order; None takes those of the file by their id.
 
     Raises:
-        DatasetError: the file is missing, no COCO, holds no image, or none of the classes.
+        DatasetError: the file is no COCO, or holds none of the classes.
     """
-    content = _read_coco(annotations)
+    content = read_coco(annotations)
     names = {c['id']: c['name'] for c in sorted(content['categories'], key=lambda c: c['id'])}
     wanted = tuple(classes) if classes is not None else tuple(names.values())
     if not set(wanted) & set(names.values()):
@@ -96,22 +97,6 @@ def read_labelled(
         boxes=xyxy_from_xywh([r['bbox'] for r in flat]).astype(np.float32),
         masks=np.array(masks, dtype=np.bytes_),
     )
-
-
-def _read_coco(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-        if not content['images']:
-            raise DatasetError(f'{path}: holds no image')
-        _ = content['annotations'], content['categories']
-    except FileNotFoundError:
-        raise DatasetError(f'{path}: no such annotation file') from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DatasetError(
-            f'{path}: wanted COCO JSON with images, annotations and categories; '
-            f'{type(error).__name__}: {error}'
-        ) from error
-    return dict(content)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -151,7 +136,9 @@ class TrainingSet(Dataset[tuple[NDArray[np.uint8], dict[str, torch.Tensor]]]):
         masks: bool = False,
     ) -> None:
         if masks and not images.has_masks:
-            raise DatasetError(f'{images.folder}: has instances without masks; mask_rcnn needs them')
+            raise DatasetError(
+                f'{images.folder}: has instances without masks; mask_rcnn needs them'
+            )
         self.images = images
         self.indices = np.asarray(indices, np.int64)
         self.augment = augment

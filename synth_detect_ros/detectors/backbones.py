@@ -1,8 +1,8 @@
 """Pre-trained feature extractors behind one contract: torchvision's, timm's or a user's own.
 
-An `Extractor` is a first stage that turns an image into feature maps and, where the network has one,
-a second stage that a C4 detector runs on each proposal. Weights come from the hub of torchvision or
-timm, or from a local file, which is checked against the architecture name by name.
+An `Extractor` is a first stage that turns an image into feature maps and, where the network has
+one, a second stage that a C4 detector runs on each proposal. Weights come from the hub of
+torchvision or timm, or from a local file, which is checked against the architecture.
 """
 
 from __future__ import annotations
@@ -188,7 +188,9 @@ def _timm(config: DetectorConfig, load: bool) -> Extractor:
     try:
         import timm  # noqa: PLC0415 - optional
     except ImportError as error:
-        raise ConfigError(f'detector.backbone {config.backbone} needs timm: pip install timm') from error
+        raise ConfigError(
+            f'detector.backbone {config.backbone} needs timm: pip install timm'
+        ) from error
     name = config.backbone.removeprefix('timm:')
     if not timm.is_model(name):
         near = ', '.join(timm.list_models(f'*{name[:6]}*')[:8]) or 'see timm.list_models()'
@@ -199,11 +201,11 @@ def _timm(config: DetectorConfig, load: bool) -> Extractor:
     except Exception as error:  # timm lets the errors of three hubs through
         raise no_download(config, error) from error
     source = f'timm {name}' if hub else fill(net, config, load, lambda: {})
-    strides = tuple(net.feature_info.reduction())
-    data = timm.data.resolve_model_data_config(net)
-    return _from_maps(
-        config, net, tuple(net.feature_info.channels()), strides, source, data['mean'], data['std']
-    )
+    info: Any = net.feature_info
+    strides = tuple(info.reduction())
+    data: dict[str, Any] = timm.data.config.resolve_model_data_config(net)
+    channels = tuple(info.channels())
+    return _from_maps(config, net, channels, strides, source, data['mean'], data['std'])
 
 
 def _own(config: DetectorConfig, load: bool) -> Extractor:

@@ -1,8 +1,7 @@
 """The freeze dial: which part of the pre-trained extractor keeps its weights.
 
 Hinterstoisser et al. 2017, sec. 3.3, freeze the extractor and train the rest on renderings only.
-Whether "the extractor" ends before or after the part that a C4 detector runs on each proposal cannot
-be decided from the text, so both are offered; so is thawing after some steps (their table 2).
+Whether "x
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ class Stage(nn.Module):
     """A part of the extractor that can be frozen, and that `.train()` cannot thaw.
 
     Frozen: no parameter asks for a gradient, no activation is kept for one, and every layer stays
-    in inference mode. Batch norm of a pre-trained stage stays in inference mode even when the stage
-    trains, as in the paper's toolchain: batches of two cannot estimate statistics.
+    in inference mode. Batch norm of a pre-trained stage stays in inference mode even when the
+    stage trains, as in the paper's toolchain: batches of two cannot estimate statistics.
 
     Args:
         module: the layers.
@@ -125,7 +124,7 @@ def apply_freeze(model: nn.Module, stages: Mapping[str, Stage], policy: str) -> 
         if not stages[key].pretrained:
             raise FreezeError(
                 f'freeze: {policy} would freeze the random weights of {key}. Give pre-trained '
-                "weights (detector.weights: default or a file), or freeze: none."
+                'weights (detector.weights: default or a file), or freeze: none.'
             )
     for key in chosen:
         stages[key].freeze()

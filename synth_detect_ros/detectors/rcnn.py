@@ -1,7 +1,7 @@
 """Faster R-CNN and Mask R-CNN behind a frozen extractor, with a feature pyramid or a C4 head.
 
-Built from torchvision's parts (Ren et al. 2015; He et al. 2017; Lin et al. 2017). What trains behind
-the extractor is normalised with group norm (Wu & He 2018), which works at batches of two.
+Built from torchvision's parts (Ren et al. 2015; He et al. 2017; Lin et al. 2017). What trains
+behind the extractor is normalised with group norm (Wu & He 2018), which works at batches of two.
 """
 
 from __future__ import annotations
@@ -145,7 +145,9 @@ class RCNN(nn.Module):
         proposals, _ = self.rpn(batch, maps)
         found, _ = self.roi_heads(maps, proposals, batch.image_sizes)
         sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in images]
-        return [_detections(f) for f in self.transform.postprocess(found, batch.image_sizes, sizes)]
+        return [
+            _detections(f) for f in self.transform.postprocess(found, batch.image_sizes, sizes)
+        ]
 
 
 def _detections(found: Mapping[str, torch.Tensor]) -> Detections:
@@ -185,7 +187,9 @@ def norm_layer(config: DetectorConfig) -> Callable[[int], nn.Module] | None:
 def _rpn(config: DetectorConfig, channels: int, strides: Sequence[int]) -> RegionProposalNetwork:
     if config.neck == 'fpn':
         levels = [*strides, strides[-1] * 2]  # the last one is the pyramid's max pool
-        sizes = tuple((round(config.anchor_scale * stride),) for stride in levels)
+        sizes: tuple[tuple[int, ...], ...] = tuple(
+            (round(config.anchor_scale * stride),) for stride in levels
+        )
     else:
         base = config.anchor_scale * strides[0]
         sizes = (tuple(round(base * octave) for octave in C4_ANCHOR_OCTAVES),)

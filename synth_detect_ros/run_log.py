@@ -1,0 +1,81 @@
+"""The log of a training run: a CSV file for people and scripts, and TensorBoard events."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from synth_detect_ros.errors import StorageError
+
+COLUMNS = (
+    'step', 'elapsed_s', 'lr', 'loss', 'loss_objectness', 'loss_rpn_box_reg', 'loss_classifier',
+    'loss_box_reg', 'loss_mask',
+)  # fmt: skip
+
+
+class RunLog:
+    """Writes `log.csv`, `validation.csv` and TensorBoard events of a run, a context manager.
+
+    Args:
+        folder: of the run.
+        first_step: rows of later steps, left by an interrupted run, are dropped.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        self._folder = folder
+        _truncate(folder / 'log.csv', first_step)
+        _truncate(folder / 'validation.csv', first_step)
+        self._board = SummaryWriter(str(folder / 'tensorboard'), purge_step=first_step or None)
+
+    def __enter__(self) -> RunLog:
+        """Return the log itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close the TensorBoard file."""
+        self._board.close()
+
+    def step(self, step: int, elapsed_s: float, losses: Mapping[str, float], lr: float) -> None:
+        """Add the losses of a step."""
+        row = {'step': step, 'elapsed_s': round(elapsed_s, 2), 'lr': lr, **losses}
+        _append(self._folder / 'log.csv', COLUMNS, row)
+        for name, value in losses.items():
+            self._board.add_scalar(f'train/{name}', value, step)
+        self._board.add_scalar('train/lr', lr, step)
+
+    def validation(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Add the numbers of a validation; nested groups are joined with a slash."""
+        for kind in ('bbox', 'segm'):
+            group = {k: v for k, v in metrics.get(kind, {}).items() if isinstance(v, float)}
+            if not group:
+                continue
+            columns = ('step', 'kind', 'AP', 'AP50', 'AP75', 'AR100')
+            _append(
+                self._folder / 'validation.csv', columns, {'step': step, 'kind': kind, **group}
+            )
+            for name, value in group.items():
+                self._board.add_scalar(f'validation/{kind}/{name}', value, step)
+
+
+def _append(path: Path, columns: tuple[str, ...], row: Mapping[str, Any]) -> None:
+    try:
+        new = not path.is_file()
+        with path.open('a', newline='') as file:
+            writer = csv.DictWriter(file, columns, extrasaction='ignore')
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+    except OSError as error:
+        raise StorageError(f'{path}: cannot be written: {error.strerror}') from error
+
+
+def _truncate(path: Path, step: int) -> None:
+    if not path.is_file():
+        return
+    header, *rows = path.read_text().splitlines(keepends=True)
+    kept = [row for row in rows if row.split(',')[0].isdigit() and int(row.split(',')[0]) <= step]
+    path.write_text(''.join([header, *kept]))

@@ -1,0 +1,331 @@
+"""Training: a detector fitted on synthetic images behind a frozen extractor.
+
+Step k sees the same images, augmentation and random choices whether the run was interrupted or
+not: everything is drawn from (seed, k). The idea is Hinterstoisser et al. 2017, sec. 3.3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from synth_detect_ros.bundle import save_bundle
+from synth_detect_ros.config import OptimizerConfig, TrainConfig
+from synth_detect_ros.dataset.loader import TrainingSet, read_labelled
+from synth_detect_ros.detect import choose_device
+from synth_detect_ros.detectors.freezing import apply_freeze, thaw_at
+from synth_detect_ros.detectors.rcnn import RCNN, to_tensor
+from synth_detect_ros.errors import ConfigError, DatasetError, StorageError, TrainingError
+from synth_detect_ros.options import to_mapping, to_yaml
+from synth_detect_ros.run_log import RunLog
+from synth_detect_ros.validate import Validation
+
+logger = logging.getLogger(__name__)
+
+Item = tuple[NDArray[np.uint8], dict[str, torch.Tensor]]
+CHECKPOINT, CONFIG, BUNDLE = 'checkpoint.pt', 'train.yaml', 'bundle'
+# What may differ between a run and its resumption without changing what is computed.
+RESUMABLE = ('out', 'workers', 'device', 'time_limit_s', 'checkpoint_every', 'log_every')
+
+
+@dataclass
+class Progress:
+    """Where a run stands; stored in its checkpoint.
+
+    Attributes:
+        step: steps done.
+        elapsed_s: time used, over all resumptions [s].
+        best: validation score of the best weights so far; -1 before the first validation.
+        metrics: metrics of those weights.
+        losses: of the last step, by name, with their sum as `loss`.
+        lr: learning rate of the last step.
+    """
+
+    step: int = 0
+    elapsed_s: float = 0.0
+    best: float = -1.0
+    metrics: dict[str, Any] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+    lr: float = 0.0
+
+    def share(self, config: TrainConfig) -> float:
+        """Return the share of the run that is done, in [0, 1], by steps or by time."""
+        share = self.step / config.steps
+        if config.time_limit_s:
+            share = max(share, self.elapsed_s / config.time_limit_s)
+        return min(share, 1.0)
+
+
+def learning_rate(config: OptimizerConfig, step: int, share: float) -> float:
+    """Return the learning rate of a step.
+
+    Args:
+        config: the schedule.
+        step: steps done before.
+        share: share of the run that is done, in [0, 1].
+    """
+    warmup = min((step + 1) / max(config.warmup_steps, 1), 1.0)
+    if config.schedule == 'cosine':
+        return config.lr * warmup * (1 + math.cos(math.pi * share)) / 2
+    if config.schedule == 'steps':
+        return config.lr * warmup * 0.1 ** sum(share >= m for m in config.milestones)
+    return config.lr * warmup
+
+
+def train(config: TrainConfig, report: Callable[[Progress], None] | None = None) -> Path:
+    """Fit a detector, going on from the checkpoint of an interrupted run in `config.out`.
+
+    Args:
+        config: what to do; `dataset` and `out` are needed.
+        report: called after each step, for progress bars.
+
+    Returns:
+        The bundle, `config.out/bundle`.
+
+    Raises:
+        ConfigError: contradicting options, or `out` holds a run with another configuration.
+        DatasetError: the data set is missing, empty or broken.
+        FreezeError: random weights would be frozen.
+        TrainingError: a loss is not finite.
+        StorageError: a checkpoint cannot be written; the last one is intact.
+        KeyboardInterrupt: passed on, after a checkpoint and a bundle were written.
+    """
+    if not config.dataset or not config.out:
+        raise ConfigError('training needs a data set and an output folder: give dataset and out')
+    return _Run(config).go(report or (lambda _: None))
+
+
+class _Run:
+    """One training run: what stays the same from step to step, and the loop."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.out = Path(config.out)
+        self.device = choose_device(config.device)
+        folder = Path(config.dataset)
+        images = read_labelled(folder / 'images', folder / 'annotations.json')
+        own, held_out = split(len(images), config.val_share)
+        torch.manual_seed(config.seed)
+        self.detector = RCNN(config.detector, images.classes).to(self.device)
+        self.freeze = apply_freeze(self.detector, self.detector.stages, config.freeze)
+        logger.info('%s', self.freeze)
+        masks = self.detector.has_masks
+        self.set = TrainingSet(images, own, config.augment, config.seed, masks=masks)
+        self.validation = Validation.of(config, images, held_out)
+        self.optimizer = torch.optim.SGD(
+            self.detector.parameters(),
+            lr=config.optimizer.lr,
+            momentum=config.optimizer.momentum,
+            weight_decay=config.optimizer.weight_decay,
+        )
+        self.progress = Progress()
+        self._claim()
+
+    def _claim(self) -> None:
+        """Make the output folder ours: refuse another run's, go on with our own."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        stored = self.out / CONFIG
+        mine = to_mapping(self.config)
+        if stored.is_file():
+            theirs = yaml.safe_load(stored.read_text())
+            differ = [k for k in mine if k not in RESUMABLE and theirs.get(k) != mine[k]]
+            if differ:
+                raise ConfigError(
+                    f'{self.out} holds a run with another configuration ({", ".join(differ)} '
+                    'differ). Choose another out, or remove it.'
+                )
+        stored.write_text(to_yaml(self.config))
+        path = self.out / CHECKPOINT
+        if path.is_file():
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.detector.load_state_dict(state['model'])
+            self.optimizer.load_state_dict(state['optimizer'])
+            self.progress = Progress(**state['progress'])
+            thaw_at(self.detector.stages, self.freeze, self.progress.step)
+            logger.info('going on at step %d of %s', self.progress.step, path)
+
+    def go(self, report: Callable[[Progress], None]) -> Path:
+        """Run the loop; see `train`."""
+        config, progress = self.config, self.progress
+        start = time.monotonic() - progress.elapsed_s
+        with RunLog(self.out, progress.step) as log:
+            try:
+                for batch in self._batches(progress.step):
+                    if progress.share(config) >= 1:
+                        break
+                    if thaw_at(self.detector.stages, self.freeze, progress.step):
+                        logger.info('step %d: the whole extractor trains now', progress.step)
+                    self._step(batch)
+                    progress.step += 1
+                    progress.elapsed_s = time.monotonic() - start
+                    self._after_step(log)
+                    report(progress)
+            except KeyboardInterrupt:
+                self.save()
+                self._bundle_if_best()
+                raise
+            self._validate(log)
+        self.save()
+        return self.out / BUNDLE
+
+    def _after_step(self, log: RunLog) -> None:
+        config, progress = self.config, self.progress
+        if progress.step % config.log_every == 0:
+            log.step(progress.step, progress.elapsed_s, progress.losses, progress.lr)
+        if config.val_every and progress.step % config.val_every == 0:
+            self._validate(log)
+        if progress.step % config.checkpoint_every == 0:
+            self.save()
+
+    def _batches(self, first_step: int) -> Iterator[list[Item]]:
+        keys = _Keys(len(self.set), self.config.seed, first_step * self.config.batch)
+        workers = affordable_workers(self.config, self.set)
+        return iter(
+            DataLoader(
+                self.set,
+                batch_size=self.config.batch,
+                sampler=keys,
+                num_workers=workers,
+                collate_fn=list,
+                prefetch_factor=4 if workers else None,
+            )
+        )
+
+    def _step(self, batch: Sequence[Item]) -> None:
+        config, progress = self.config, self.progress
+        # torchvision's samplers draw from the global generator.
+        torch.manual_seed(config.seed * 1_000_003 + progress.step)
+        progress.lr = learning_rate(config.optimizer, progress.step, progress.share(config))
+        for group in self.optimizer.param_groups:
+            group['lr'] = progress.lr
+        images = [to_tensor(image, self.device) for image, _ in batch]
+        targets = [{k: v.to(self.device) for k, v in target.items()} for _, target in batch]
+        self.detector.train()
+        amp = config.amp and self.device.type == 'cuda'
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=amp):
+            losses = self.detector(images, targets)
+        total = torch.stack(list(losses.values())).sum()
+        progress.losses = {name: float(v.detach()) for name, v in losses.items()}
+        progress.losses['loss'] = float(total.detach())
+        self._check_finite()
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        if config.optimizer.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.detector.parameters(), config.optimizer.clip_norm)
+        self.optimizer.step()
+
+    def _check_finite(self) -> None:
+        losses = self.progress.losses
+        bad = [name for name, loss in losses.items() if not math.isfinite(loss)]
+        if bad:
+            raise TrainingError(
+                f'step {self.progress.step}: {", ".join(bad)} not finite ({losses}). Lower '
+                f'optimizer.lr (now {self.config.optimizer.lr}) or lengthen the warm-up. The last '
+                f'checkpoint in {self.out} is intact.'
+            )
+
+    def _validate(self, log: RunLog) -> None:
+        """Score the weights and keep them as the bundle when they are the best so far."""
+        metrics = self.validation.score(self.detector)
+        logger.info('step %d: %s', self.progress.step, self.validation.describe(metrics))
+        log.validation(self.progress.step, metrics)
+        self._bundle_if_best(metrics)
+
+    def _bundle_if_best(self, metrics: dict[str, Any] | None = None) -> None:
+        progress = self.progress
+        score = self.validation.score_of(metrics) if metrics else -1.0
+        if score < progress.best:
+            return
+        progress.best, progress.metrics = score, metrics or {}
+        save_bundle(self.out / BUNDLE, self.detector, self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        folder = Path(self.config.dataset)
+        stored = folder / 'dataset.yaml'
+        dataset = yaml.safe_load(stored.read_text()) if stored.is_file() else {}
+        digest = hashlib.sha256((folder / 'annotations.json').read_bytes()).hexdigest()
+        return {
+            'freeze': self.freeze.to_mapping(),
+            'camera': dataset.get('camera'),
+            'dataset': {'annotations_sha256': digest, 'images': len(self.set.images)},
+            'training': {'steps': self.progress.step, 'seconds': self.progress.elapsed_s},
+            'metrics': {'validated_on': self.validation.name, **self.progress.metrics},
+        }
+
+    def save(self) -> None:
+        """Write the checkpoint atomically."""
+        state = {
+            'model': self.detector.state_dict(),
+            'optimizer': self.optimizer.state_dict(),
+            'progress': dict(vars(self.progress)),
+        }
+        path = self.out / CHECKPOINT
+        temporary = path.with_suffix('.tmp')
+        try:
+            torch.save(state, temporary)
+            temporary.replace(path)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer raises RuntimeError
+            raise StorageError(f'{path}: the checkpoint cannot be written: {error}') from error
+
+
+class _Keys(torch.utils.data.Sampler[int]):
+    """Keys of `TrainingSet`: each epoch a permutation of its own, endless, from any place on."""
+
+    def __init__(self, length: int, seed: int, first: int) -> None:
+        self.length, self.seed, self.first = length, seed, first
+
+    def __iter__(self) -> Iterator[int]:
+        epoch, start = divmod(self.first, self.length)
+        while True:
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
+            yield from (epoch * self.length + int(k) for k in order[start:])
+            epoch, start = epoch + 1, 0
+
+
+def split(count: int, share: float) -> tuple[range, range]:
+    """Split images into those to train on and, at the end, those held out for validation.
+
+    Raises:
+        DatasetError: nothing would be left to train on.
+    """
+    held_out = round(count * share)
+    if held_out >= count:
+        raise DatasetError(f'{count} images are too few to hold out {share:.0%} for validation')
+    return range(count - held_out), range(count - held_out, count)
+
+
+def affordable_workers(config: TrainConfig, images: TrainingSet) -> int:
+    """Return the loader processes that shared memory can feed; 0 loads in this process.
+
+    A full /dev/shm, 64 MB in containers, kills loader processes without a word
+    (maskrcnn-benchmark#195, detr#602).
+    """
+    shared = Path('/dev/shm')
+    if not config.workers or not shared.is_dir():
+        return config.workers
+    image, _ = images[0]
+    needed = 5 * config.batch * image.nbytes  # four batches ahead and the one in use
+    workers = min(config.workers, shutil.disk_usage(shared).free // (2 * needed))
+    if workers < config.workers:
+        logger.warning(
+            '%d of %d loader processes: /dev/shm has %d MB free and each needs %d MB. In a '
+            'container, give it more with --shm-size.',
+            workers,
+            config.workers,
+            shutil.disk_usage(shared).free >> 20,
+            2 * needed >> 20,
+        )
+    return int(workers)
