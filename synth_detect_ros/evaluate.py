@@ -1,238 +1,169 @@
-"""COCO metrics of detections against labelled images, with pycocotools.
-
-Metrics are fractions 0..1, or None where the annotations hold nothing to score (pycocotools says
--1). AP is the mean over the IoU thresholds .50:.05:.95, AR100 the recall with at most 100
-detections an image and class, averaged over the same thresholds.
-"""
+"""How good a trained model is: COCO metrics on labelled images, pictures of the worst frames."""
 
 from __future__ import annotations
 
-import contextlib
-import io
+import json
 import logging
-from collections.abc import Mapping, Sequence
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as rle
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-from synth_detect_ros.errors import DatasetError
-from synth_detect_ros.geometry.boxes import area, iou, xywh_from_xyxy, xyxy_from_xywh
+from synth_detect_ros.config import DetectConfig, EvaluateConfig
+from synth_detect_ros.dataset.coco import read_coco
+from synth_detect_ros.dataset.files import encode_image, write_atomic
+from synth_detect_ros.dataset.loader import read_image
+from synth_detect_ros.detect import Predictor
+from synth_detect_ros.errors import ConfigError, DatasetError
+from synth_detect_ros.geometry.boxes import iou, xyxy_from_xywh
+from synth_detect_ros.overlay import GREEN, draw_boxes, draw_detections
+from synth_detect_ros.score import Matchup, Row, match, match_classes, score, score_detections
 from synth_detect_ros.structures import Detections
 
-MAX_DETECTIONS = 100
-# A detection with half of its area on an excluded annotation may be a correct one of that object.
-EXCLUDED_OVERLAP = 0.5
+__all__ = ['evaluate', 'frame_error', 'score_detections']
+
+# What the live node would publish: the worst frames are those where it would be most wrong.
+SHOWN_SCORE = DetectConfig().score_threshold
+MATCH_IOU = 0.5
 
 logger = logging.getLogger(__name__)
 
 
-def score_detections(
-    detections: Sequence[Detections],
-    image_ids: Sequence[int],
-    ground_truth: Mapping[str, Any],
-    classes: Sequence[str],
-    exclude: str = '',
-    masks: bool = False,
+def evaluate(
+    config: EvaluateConfig, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Any]:
-    """Score detections against COCO annotations; classes are matched by name.
-
-    Only the images in `image_ids` count; those without annotations count too, for their false
-    alarms. Classes that only one side knows are left out, with a line in the log.
+    """Run a trained model over labelled images.
 
     Args:
-        detections: one an image.
-        image_ids: COCO ids of these images, in the same order.
-        ground_truth: COCO mapping, see `dataset.coco.check_coco`.
-        classes: names of the detector's labels.
-        exclude: annotations in which this field is true are neither right to find nor wrong to
-            find or miss; empty for none.
-        masks: score masks as well, if all detections and annotations have them.
+        config: what to score; `model`, `images` and `annotations` are needed.
+        progress: called with (images done, images in all) after each image.
 
     Returns:
-        `{'images': n, 'bbox': metrics}` and perhaps `'segm': metrics`, where metrics holds AP,
-        AP50, AP75, AR100 in 0..1 or None, and per_class with the same four for each name.
+        The metrics of `score.score`, and `ms_per_image`, the median duration of one detection.
+        They are also written to `config.json`, and overlays of the frames with the largest
+        `frame_error` to `config.overlays`, where these are given.
 
     Raises:
-        DatasetError: numbers of images and detections differ, an image is not in the ground
-            truth, or no class name is shared.
+        ConfigError: an option that is needed is empty.
+        DatasetError: the annotations are broken, share no class with the model, or an image is
+            missing or broken.
+        BundleError: the model cannot be loaded.
+        StorageError: the results cannot be written.
     """
-    sizes = {row['id']: row for row in ground_truth['images']}
-    unknown = [i for i in image_ids if i not in sizes]
-    if unknown or len(detections) != len(image_ids):
-        raise DatasetError(
-            f'wanted detections for each of {len(image_ids)} images of the annotations, got '
-            f'{len(detections)}; not in the annotations: {unknown or "none"}'
-        )
-    labels = match_classes(ground_truth['categories'], classes)
-    truth = _truth(ground_truth, set(image_ids), labels)
-    kept = [row for row in truth if not (exclude and row.get(exclude))]
-    excluded = [row for row in truth if exclude and row.get(exclude)]
-    found = _results(detections, image_ids, set(labels.values()))
-    found = _without_excluded(found, kept, excluded)
-    names = {label: classes[label] for label in sorted(labels.values())}
-    images = [sizes[i] for i in image_ids]
-    result = {'images': len(images), 'bbox': _score('bbox', images, kept, found, names)}
-    has_masks = all(d.masks is not None for d in detections)
-    if masks and has_masks and kept and all(row.get('segmentation') for row in kept):
-        result['segm'] = _score('segm', images, kept, found, names)
+    missing = [k for k in ('model', 'images', 'annotations') if not getattr(config, k)]
+    if missing:
+        raise ConfigError(f'evaluation needs {", ".join(missing)}: give each of them')
+    truth = read_coco(Path(config.annotations))
+    files = image_files(Path(config.images), truth['images'])
+    predictor = Predictor(Path(config.model), config.device)
+    match_classes(truth['categories'], predictor.classes)  # before the work, not after it
+    detections, durations = [], []
+    for done, file in enumerate(files, start=1):
+        image = read_image(file)
+        start = time.perf_counter()
+        detections.append(predictor.detect(image))
+        durations.append(1e3 * (time.perf_counter() - start))
+        if progress is not None:
+            progress(done, len(files))
+    image_ids = [row['id'] for row in truth['images']]
+    matchup = match(detections, image_ids, truth, predictor.classes, config.exclude)
+    result = score(matchup, masks=predictor.has_masks)
+    result['ms_per_image'] = statistics.median(durations)
+    if config.json:
+        write_file(Path(config.json), (json.dumps(result, indent=2) + '\n').encode())
+    if config.overlays:
+        pictures = worst_frames(matchup, detections, files, predictor.classes, config.worst)
+        for name, picture in pictures:
+            write_file(Path(config.overlays) / name, encode_image(picture, 'jpg'))
     return result
 
 
-def match_classes(
-    categories: Sequence[Mapping[str, Any]], classes: Sequence[str]
-) -> dict[int, int]:
-    """Return COCO category id -> label for the names that both sides know.
+def image_files(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Return the files of COCO image rows.
 
     Raises:
-        DatasetError: there is none; the message lists both sides.
+        DatasetError: the folder or some of the files are missing.
     """
-    names = [row['name'] for row in categories]
-    matched = {
-        row['id']: classes.index(row['name']) for row in categories if row['name'] in classes
-    }
-    if not matched:
+    files = [folder / row['file_name'] for row in rows]
+    gone = [file for file in files if not file.is_file()]
+    if gone:
         raise DatasetError(
-            f'the model knows {", ".join(classes)}; the annotations hold {", ".join(names)}; '
-            'there is nothing to score. Give both the same class names.'
+            f'{folder}: {len(gone)} of {len(files)} images of the annotations are missing, the '
+            f'first is {gone[0].name}. Give the folder that their file_name is relative to.'
         )
-    for side, left_out in (
-        ('annotations', sorted(set(names) - set(classes))),
-        ('model', sorted(set(classes) - set(names))),
-    ):
-        if left_out:
-            logger.info('not scored, known to the %s only: %s', side, ', '.join(left_out))
-    return matched
+    return files
 
 
-def _truth(
-    ground_truth: Mapping[str, Any], image_ids: set[int], labels: Mapping[int, int]
-) -> list[dict[str, Any]]:
-    """Return copies of the annotations that count, categories as labels, ids from 1.
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file and the folders above it.
 
-    pycocotools takes an annotation with id 0 for one that was never found.
+    Raises:
+        StorageError: that is not possible, for example on a full disk.
     """
-    rows = [
-        row
-        for row in ground_truth['annotations']
-        if row['image_id'] in image_ids and row['category_id'] in labels
-    ]
-    return [
-        {
-            **row,
-            'id': number,
-            'category_id': labels[row['category_id']],
-            'area': row.get('area', row['bbox'][2] * row['bbox'][3]),
-            'iscrowd': row.get('iscrowd', 0),
-        }
-        for number, row in enumerate(rows, start=1)
-    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data)
 
 
-def _results(
-    detections: Sequence[Detections], image_ids: Sequence[int], labels: set[int]
-) -> list[dict[str, Any]]:
-    """Return detections of the known labels as COCO results."""
-    rows: list[dict[str, Any]] = []
-    for image_id, found in zip(image_ids, detections, strict=True):
-        boxes, areas = xywh_from_xyxy(found.boxes), area(found.boxes)
-        for i in range(len(found)):
-            if int(found.labels[i]) not in labels:
-                continue
-            row = {
-                'id': len(rows) + 1,
-                'image_id': image_id,
-                'category_id': int(found.labels[i]),
-                'score': float(found.scores[i]),
-                'bbox': boxes[i].tolist(),
-                'area': float(areas[i]),
-                'iscrowd': 0,
-            }
-            if found.masks is not None:
-                row['segmentation'] = rle.encode(np.asfortranarray(found.masks[i], np.uint8))
-            rows.append(row)
-    return rows
+def worst_frames(
+    matchup: Matchup,
+    detections: Sequence[Detections],
+    files: Sequence[Path],
+    classes: Sequence[str],
+    count: int,
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield file names and pictures of the frames with the largest error, the worst first.
+
+    Annotations are drawn in green, detections in the colour of their class.
+    """
+    truth, found = _by_image(matchup.truth), _by_image(matchup.found)
+    ids = [row['id'] for row in matchup.images]
+    errors = [frame_error(truth.get(i, []), found.get(i, [])) for i in ids]
+    ranked = np.argsort([-e for e in errors], kind='stable')[:count]
+    for rank, k in enumerate(ranked):
+        image = read_image(files[k])
+        rows = truth.get(ids[k], [])
+        names = [classes[row['category_id']] for row in rows]
+        picture = draw_boxes(image, _boxes(rows), names, GREEN)
+        picture = draw_detections(picture, detections[k].above(SHOWN_SCORE), classes)
+        yield f'{rank:03d}_{files[k].stem}.jpg', picture
 
 
-def _without_excluded(
-    found: list[dict[str, Any]], kept: list[dict[str, Any]], excluded: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Drop detections that lie on an excluded annotation and on no kept one of their class."""
+def frame_error(truth: Sequence[Row], found: Sequence[Row]) -> float:
+    """Return how wrong the detections of one image are; 0 is perfect, there is no upper bound.
 
-    def boxes_near(rows: list[dict[str, Any]], row: dict[str, Any]) -> NDArray[np.float64]:
-        same = [
-            r['bbox']
-            for r in rows
-            if (r['image_id'], r['category_id']) == (row['image_id'], row['category_id'])
-        ]
-        return xyxy_from_xywh(np.array(same, np.float64))
+    Detections that the live node would publish are matched with annotations of their class, the
+    best first. A missed annotation costs 1, a false alarm its score, a match 1 - IoU.
 
-    def doubtful(row: dict[str, Any]) -> bool:
-        box = xyxy_from_xywh(row['bbox'])
-        others = boxes_near(excluded, row)
-        share = _intersection(box, others) / max(row['area'], 1e-9)
-        right = (iou(box, boxes_near(kept, row)) >= EXCLUDED_OVERLAP).any()
-        return bool((share >= EXCLUDED_OVERLAP).any() and not right)
-
-    return [row for row in found if not doubtful(row)] if excluded else found
-
-
-def _intersection(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the areas (N,) [px^2] that a (1, 4) box shares with (N, 4) others."""
-    low, high = np.maximum(box[:, :2], others[:, :2]), np.minimum(box[:, 2:], others[:, 2:])
-    return np.prod(np.clip(high - low, 0, None), axis=1)
+    Args:
+        truth: COCO annotations.
+        found: COCO results.
+    """
+    shown = sorted((r for r in found if r['score'] >= SHOWN_SCORE), key=lambda r: -r['score'])
+    overlaps = iou(_boxes(shown), _boxes(truth))
+    same = [[a['category_id'] == b['category_id'] for b in truth] for a in shown]
+    overlaps = np.where(np.array(same, bool).reshape(overlaps.shape), overlaps, 0)
+    error, missed = 0.0, len(truth)
+    for row, overlap in zip(shown, overlaps, strict=True):
+        if overlap.max(initial=0) >= MATCH_IOU:
+            best = overlap.argmax()
+            error += 1 - overlap[best]
+            missed -= 1
+            overlaps[:, best] = 0
+        else:
+            error += row['score']
+    return float(error + missed)
 
 
-def _score(
-    kind: str,
-    images: list[dict[str, Any]],
-    truth: list[dict[str, Any]],
-    found: list[dict[str, Any]],
-    names: Mapping[int, str],
-) -> dict[str, Any]:
-    """Run pycocotools, without its prints, over one kind: 'bbox' or 'segm'."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        scorer = COCOeval(_indexed(images, truth, names), _indexed(images, found, names), kind)
-        scorer.params.maxDets = [MAX_DETECTIONS]
-        scorer.params.areaRng, scorer.params.areaRngLbl = [[0, 1e10]], ['all']
-        scorer.evaluate()
-        scorer.accumulate()
-    # (threshold, recall, class) and (threshold, class); -1 where a class has no annotation
-    precision = scorer.eval['precision'][..., 0, 0]
-    recall = scorer.eval['recall'][..., 0, 0]
-    thresholds = scorer.params.iouThrs
-    per_class = {
-        name: _summary(precision[..., k : k + 1], recall[..., k : k + 1], thresholds)
-        for k, name in enumerate(names.values())
-    }
-    return {**_summary(precision, recall, thresholds), 'per_class': per_class}
+def _boxes(rows: Sequence[Row]) -> NDArray[np.float64]:
+    return xyxy_from_xywh(np.array([row['bbox'] for row in rows], np.float64))
 
 
-def _indexed(
-    images: list[dict[str, Any]], rows: list[dict[str, Any]], names: Mapping[int, str]
-) -> COCO:
-    coco = COCO()
-    categories = [{'id': label, 'name': name} for label, name in names.items()]
-    # COCOeval writes into the rows
-    rows = [dict(row) for row in rows]
-    coco.dataset = {'images': images, 'annotations': rows, 'categories': categories}
-    coco.createIndex()
-    return coco
-
-
-def _summary(
-    precision: NDArray[np.float64], recall: NDArray[np.float64], thresholds: NDArray[np.float64]
-) -> dict[str, float | None]:
-    def mean(values: NDArray[np.float64]) -> float | None:
-        known = values[values > -1]
-        return float(known.mean()) if len(known) else None
-
-    return {
-        'AP': mean(precision),
-        'AP50': mean(precision[np.isclose(thresholds, 0.5)]),
-        'AP75': mean(precision[np.isclose(thresholds, 0.75)]),
-        'AR100': mean(recall),
-    }
+def _by_image(rows: Sequence[Row]) -> dict[int, list[Row]]:
+    images: dict[int, list[Row]] = {}
+    for row in rows:
+        images.setdefault(row['image_id'], []).append(row)
+    return images

@@ -1,241 +1,156 @@
-import contextlib
-import copy
-import io
-import logging
+import json
 
+import cv2
 import numpy as np
 import pytest
-from pycocotools import mask as rle
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
-from synth_detect_ros.errors import DatasetError
-from synth_detect_ros.evaluate import score_detections
+from synth_detect_ros import evaluate as module
+from synth_detect_ros.config import EvaluateConfig
+from synth_detect_ros.errors import ConfigError, DatasetError, StorageError
+from synth_detect_ros.evaluate import evaluate, frame_error
 from synth_detect_ros.structures import Detections
 
-CLASSES = ('box', 'cube')
-FOUR = ('AP', 'AP50', 'AP75', 'AR100')
-PERFECT = pytest.approx(dict.fromkeys(FOUR, 1.0))
-NOTHING = dict.fromkeys(FOUR)
+COUNT = 4
+BOX = (20, 30, 80, 90)
 
 
-def coco(annotations, images=3, names=CLASSES):
-    """COCO mapping of (image id, category id, xyxy) with category ids 10, 20, ..."""
-    return {
+class Reader:
+    """A predictor that finds BOX with the grey level of the image as its score."""
+
+    classes = ('box', 'cube')
+    has_masks = False
+
+    def __init__(self, bundle, device='auto'):
+        assert device == 'auto'
+
+    def detect(self, image):
+        score = image[0, 0].mean() / 255
+        return Detections(np.zeros(1, np.int64), np.array([score]), np.array([BOX], np.float64))
+
+
+@pytest.fixture
+def labelled(tmp_path, monkeypatch):
+    """Images of grey 60, 120, 180, 240; each holds BOX but the last, which is empty."""
+    monkeypatch.setattr(module, 'Predictor', Reader)
+    (tmp_path / 'images').mkdir()
+    for i in range(COUNT):
+        grey = np.full((120, 160, 3), 60 * (i + 1), np.uint8)
+        cv2.imwrite(str(tmp_path / f'images/{i}.png'), grey)
+    x1, y1, x2, y2 = BOX
+    content = {
         'images': [
-            {'id': i, 'file_name': f'{i}.png', 'width': 160, 'height': 120} for i in range(images)
+            {'id': i, 'file_name': f'{i}.png', 'width': 160, 'height': 120} for i in range(COUNT)
         ],
-        'categories': [{'id': 10 * (i + 1), 'name': n} for i, n in enumerate(names)],
+        'categories': [{'id': 3, 'name': 'box'}],
         'annotations': [
-            {'id': i, 'image_id': image, 'category_id': category, 'iscrowd': 0}
-            | {'bbox': [x1, y1, x2 - x1, y2 - y1], 'area': (x2 - x1) * (y2 - y1)}
-            for i, (image, category, (x1, y1, x2, y2)) in enumerate(annotations)
+            {'id': i, 'image_id': i, 'category_id': 3, 'bbox': [x1, y1, x2 - x1, y2 - y1]}
+            for i in range(COUNT - 1)
         ],
     }
-
-
-def found(*rows, masks=None):
-    """Detections of (label, score, xyxy)."""
-    rows = sorted(rows, key=lambda row: -row[1])
-    return Detections(
-        np.array([r[0] for r in rows], np.int64),
-        np.array([r[1] for r in rows], np.float64),
-        np.array([r[2] for r in rows], np.float64).reshape(-1, 4),
-        masks,
+    (tmp_path / 'coco.json').write_text(json.dumps(content))
+    return EvaluateConfig(
+        model='any',
+        images=str(tmp_path / 'images'),
+        annotations=str(tmp_path / 'coco.json'),
+        json=str(tmp_path / 'results/metrics.json'),
+        overlays=str(tmp_path / 'worst'),
+        worst=2,
     )
 
 
-def four(metrics):
-    return {k: metrics[k] for k in FOUR}
+def change(config, **options):
+    return EvaluateConfig(**(vars(config) | options))
 
 
-A, B = (10, 10, 50, 50), (60, 20, 120, 100)
+def test_metrics_are_returned_and_written(labelled, tmp_path):
+    result = evaluate(labelled)
+    assert result['images'] == COUNT
+    assert result['ms_per_image'] > 0
+    assert result['bbox']['AR100'] == pytest.approx(1)
+    # The best score is the false alarm on the empty image: precision 1/2, 2/3, 3/4.
+    assert result['bbox']['AP50'] == pytest.approx(0.75)
+    assert json.loads((tmp_path / 'results/metrics.json').read_text()) == result
 
 
-def test_no_detections_score_zero():
-    result = score_detections([found()] * 3, [0, 1, 2], coco([(0, 10, A)]), CLASSES)
-    assert four(result['bbox']) == dict.fromkeys(FOUR, 0.0)
-    assert result['images'] == 3
+def test_worst_frames_come_first_and_no_more_than_asked_for(labelled, tmp_path):
+    evaluate(labelled)
+    # The false alarm scores .94; image 0 is missed at a threshold of .5, as is image 1.
+    assert sorted(p.name for p in (tmp_path / 'worst').iterdir()) == ['000_0.jpg', '001_1.jpg']
+    picture = cv2.imread(str(tmp_path / 'worst/000_0.jpg'))
+    blue, green, red = picture[89, 50].astype(int)
+    assert green > red + 30 and green > blue + 30  # chroma of JPEG
 
 
-def test_no_annotations_score_none():
-    result = score_detections([found((0, 0.9, A))], [0], coco([]), CLASSES)
-    assert four(result['bbox']) == NOTHING
-    assert result['bbox']['per_class'] == {'box': NOTHING, 'cube': NOTHING}
+def test_progress_counts_every_image(labelled):
+    calls = []
+    evaluate(labelled, lambda done, total: calls.append((done, total)))
+    assert calls == [(i, COUNT) for i in range(1, COUNT + 1)]
 
 
-def test_exact_detections_are_perfect_and_an_absent_class_is_none():
-    detections = [found((0, 0.9, A)), found((0, 0.8, B)), found()]
-    truth = coco([(0, 10, A), (1, 10, B)])
-    result = score_detections(detections, [0, 1, 2], truth, CLASSES)['bbox']
-    assert four(result) == PERFECT
-    assert result['per_class'] == {'box': PERFECT, 'cube': NOTHING}
+def test_nothing_is_written_unless_asked_for(labelled, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    evaluate(change(labelled, json='', overlays=''))
+    assert sorted(tmp_path.iterdir()) == before
 
 
-def test_nothing_is_printed(capsys):
-    score_detections([found((0, 0.9, A))], [0], coco([(0, 10, A)]), CLASSES)
-    assert capsys.readouterr().out == ''
+@pytest.mark.parametrize('key', ['model', 'images', 'annotations'])
+def test_what_is_needed_is_named(labelled, key):
+    with pytest.raises(ConfigError, match=f'needs {key}'):
+        evaluate(change(labelled, **{key: ''}))
 
 
-def test_false_alarm_on_an_empty_image_lowers_the_precision():
-    truth = coco([(0, 10, A)])
-    alarm = [found((0, 0.5, A)), found((0, 0.9, B))]
-    with_empty = score_detections(alarm, [0, 1], truth, CLASSES)['bbox']
-    without = score_detections(alarm[:1], [0], truth, CLASSES)['bbox']
-    assert without['AP'] == pytest.approx(1)
-    assert with_empty['AP'] == pytest.approx(0.5)
+def test_missing_images_are_counted_and_the_first_is_named(labelled, tmp_path):
+    (tmp_path / 'images/1.png').unlink()
+    (tmp_path / 'images/2.png').unlink()
+    with pytest.raises(DatasetError, match=r'2 of 4 images .* first is 1\.png'):
+        evaluate(labelled)
 
 
-def test_images_not_asked_for_do_not_count():
-    truth = coco([(0, 10, A), (1, 10, B)])
-    result = score_detections([found((0, 0.9, A))], [0], truth, CLASSES)
-    assert four(result['bbox']) == PERFECT
+def test_a_truncated_image_is_named(labelled, tmp_path):
+    path = tmp_path / 'images/1.png'
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(DatasetError, match=r'1\.png: broken'):
+        evaluate(labelled)
 
 
-def test_classes_match_by_name_and_not_by_order():
-    truth = coco([(0, 10, A), (0, 20, B)])
-    detections = [found((0, 0.9, B), (1, 0.9, A))]
-    assert score_detections(detections, [0], truth, ('cube', 'box'))['bbox'][
-        'AP'
-    ] == pytest.approx(1)
-    assert score_detections(detections, [0], truth, ('box', 'cube'))['bbox']['AP'] == 0.0
+def test_no_common_class_ends_before_the_work(labelled, monkeypatch):
+    monkeypatch.setattr(Reader, 'classes', ('mug',))
+    with pytest.raises(DatasetError, match='mug'):
+        evaluate(labelled, progress=lambda done, total: pytest.fail('worked'))
 
 
-def test_classes_of_one_side_only_are_left_out_with_a_line_in_the_log(caplog):
-    truth = coco([(0, 10, A), (0, 20, B)])
-    detections = [found((0, 0.9, A), (1, 0.95, (0, 0, 5, 5)))]
-    with caplog.at_level(logging.INFO):
-        result = score_detections(detections, [0], truth, ('box', 'mug'))
-    assert four(result['bbox']) == PERFECT
-    assert set(result['bbox']['per_class']) == {'box'}
-    assert 'annotations only: cube' in caplog.text
-    assert 'model only: mug' in caplog.text
+def test_a_full_disk_is_said(labelled, monkeypatch):
+    def full(path, data):
+        raise StorageError(28, f'{path} cannot be written')
+
+    monkeypatch.setattr(module, 'write_atomic', full)
+    with pytest.raises(StorageError, match=r'metrics\.json cannot be written'):
+        evaluate(labelled)
 
 
-def test_no_common_class_names_both_sides():
-    with pytest.raises(DatasetError, match=r'mug, fork.*box, cube'):
-        score_detections([found()], [0], coco([(0, 10, A)]), ('mug', 'fork'))
+def row(box, label=0, score=None):
+    x1, y1, x2, y2 = box
+    row = {'category_id': label, 'bbox': [x1, y1, x2 - x1, y2 - y1]}
+    return row if score is None else row | {'score': score}
 
 
-@pytest.mark.parametrize('ids', [[0, 1], [7], [0, 7]])
-def test_images_that_do_not_fit_are_refused(ids):
-    with pytest.raises(DatasetError, match='wanted detections for each of'):
-        score_detections([found()], ids, coco([(0, 10, A)]), CLASSES)
-
-
-@pytest.mark.parametrize('box', [B, (64, 24, 118, 96), (70, 30, 110, 90)])
-def test_detections_on_excluded_annotations_are_neither_right_nor_wrong(box):
-    truth = coco([(0, 10, A), (0, 10, B)])
-    truth['annotations'][1]['low_accuracy'] = True
-    detections = [found((0, 0.5, A), (0, 0.9, box), (0, 0.8, box))]
-    result = score_detections(detections, [0], truth, CLASSES, exclude='low_accuracy')
-    assert four(result['bbox']) == PERFECT
-    missed = score_detections([found((0, 0.5, A))], [0], truth, CLASSES, exclude='low_accuracy')
-    assert missed == result
-
-
-def test_a_kept_annotation_beside_an_excluded_one_still_counts():
-    near = (12, 12, 52, 52)
-    truth = coco([(0, 10, A), (0, 10, near)])
-    truth['annotations'][1]['low_accuracy'] = True
-    result = score_detections([found((0, 0.9, A))], [0], truth, CLASSES, exclude='low_accuracy')
-    assert four(result['bbox']) == PERFECT
+HALF = (20, 30, 80, 60)  # IoU with BOX is exactly one half
 
 
 @pytest.mark.parametrize(
-    ('label', 'image', 'box'), [(1, 0, B), (0, 1, B), (0, 0, (0, 0, 160, 120))]
+    ('truth', 'found', 'error'),
+    [
+        ([], [], 0),
+        ([row(BOX)], [], 1),
+        ([], [row(BOX, score=0.8)], 0.8),
+        ([], [row(BOX, score=0.4)], 0),
+        ([row(BOX)], [row(BOX, score=0.6)], 0),
+        ([row(BOX)], [row(HALF, score=0.9)], 0.5),
+        ([row(BOX)], [row(BOX, 1, score=0.9)], 1.9),
+        ([row(BOX)], [row(BOX, score=0.6), row(BOX, score=0.7)], 0.6),
+        ([row(BOX)], [row(BOX, score=0.6), row(HALF, score=0.7)], 1.1),
+        ([row(BOX), row(BOX, 1)], [row(BOX, 1, 0.6), row(BOX, 0, 0.7)], 0),
+    ],
 )
-def test_exclusion_forgives_only_its_own_class_image_and_place(label, image, box):
-    truth = coco([(0, 10, A), (1, 20, A), (0, 10, B)])
-    truth['annotations'][2]['low_accuracy'] = True
-    rows = [[(0, 0.5, A)], [(1, 0.5, A)]]
-    rows[image].append((label, 0.9, box))
-    detections = [found(*r) for r in rows]
-    result = score_detections(detections, [0, 1], truth, CLASSES, exclude='low_accuracy')
-    assert result['bbox']['AP'] < 0.9
-
-
-def test_ground_truth_is_not_changed():
-    truth = coco([(0, 10, A)])
-    before = copy.deepcopy(truth)
-    score_detections([found((0, 0.9, A))], [0], truth, CLASSES)
-    assert truth == before
-
-
-def masks_of(*boxes):
-    masks = np.zeros((len(boxes), 120, 160), bool)
-    for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
-        mask[y1:y2, x1:x2] = True
-    return masks
-
-
-def with_segmentation(truth):
-    for row in truth['annotations']:
-        x, y, w, h = row['bbox']
-        mask = masks_of((x, y, x + w, y + h))[0]
-        row['segmentation'] = rle.encode(np.asfortranarray(mask, np.uint8))
-    return truth
-
-
-def test_masks_are_scored_on_their_own():
-    truth = with_segmentation(coco([(0, 10, A)]))
-    wrong = found((0, 0.9, A), masks=masks_of(B))
-    result = score_detections([wrong], [0], truth, CLASSES, masks=True)
-    assert result['bbox']['AP'] == pytest.approx(1)
-    assert result['segm']['AP'] == 0.0
-    right = found((0, 0.9, A), masks=masks_of(A))
-    assert score_detections([right], [0], truth, CLASSES, masks=True)['segm'][
-        'AP'
-    ] == pytest.approx(1)
-
-
-def test_masks_need_both_sides_and_the_wish():
-    bare, full = coco([(0, 10, A)]), with_segmentation(coco([(0, 10, A)]))
-    masked, boxes = found((0, 0.9, A), masks=masks_of(A)), found((0, 0.9, A))
-    assert 'segm' not in score_detections([masked], [0], bare, CLASSES, masks=True)
-    assert 'segm' not in score_detections([boxes], [0], full, CLASSES, masks=True)
-    assert 'segm' not in score_detections([masked], [0], full, CLASSES)
-
-
-def random_problem(rng):
-    def box():
-        x, y = rng.uniform(0, 100), rng.uniform(0, 70)
-        return x, y, x + rng.uniform(10, 60), y + rng.uniform(10, 50)
-
-    annotations = [(i, 10 * (1 + j % 2), box()) for i in range(6) for j in range(i % 4)]
-    detections = []
-    for i in range(6):
-        near = [
-            (c // 10 - 1, rng.random(), np.array(b) + rng.normal(0, 3, 4))
-            for image, c, b in annotations
-            if image == i
-        ]
-        alarms = [(int(rng.integers(2)), rng.random(), box()) for _ in range(2)]
-        detections.append(found(*near, *alarms))
-    return coco(annotations, images=6), detections
-
-
-@pytest.mark.parametrize('seed', range(5))
-def test_metrics_agree_with_the_summary_of_pycocotools(seed):
-    truth, detections = random_problem(np.random.default_rng(seed))
-    result = score_detections(detections, range(6), truth, CLASSES)['bbox']
-    for row in truth['annotations']:
-        row['id'] += 1  # the reference takes id 0 for "not found"
-    with contextlib.redirect_stdout(io.StringIO()):
-        reference = COCO()
-        reference.dataset = truth
-        reference.createIndex()
-        rows = [
-            {'image_id': i, 'category_id': 10 * (int(label) + 1), 'score': float(score)}
-            | {'bbox': [*box[:2], *(box[2:] - box[:2])]}
-            for i, d in enumerate(detections)
-            for label, score, box in zip(d.labels, d.scores, d.boxes, strict=True)
-        ]
-        scorer = COCOeval(reference, reference.loadRes(rows), 'bbox')
-        scorer.evaluate()
-        scorer.accumulate()
-        scorer.summarize()
-    wanted = dict(zip(FOUR, scorer.stats[[0, 1, 2, 8]], strict=True))
-    assert four(result) == pytest.approx(wanted, abs=1e-12)
-    per_class = [m['AP'] for m in result['per_class'].values()]
-    assert np.mean(per_class) == pytest.approx(result['AP'])
+def test_error_of_a_frame(truth, found, error):
+    assert frame_error(truth, found) == pytest.approx(error)

@@ -21,7 +21,10 @@ STOREYS = [
     ('rendering',),
     ('dataset',),
     ('detectors',),
-    ('bundle', 'overlay', 'train', 'evaluate', 'detect', 'export', 'show', 'doctor'),
+    (
+        *('bundle', 'detect', 'doctor', 'evaluate', 'export', 'overlay', 'run_log', 'score'),
+        *('show', 'train', 'validate'),
+    ),
     ('cli',),
     ('nodes',),
 ]
