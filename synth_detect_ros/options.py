@@ -193,12 +193,13 @@ def read_config(
     """Read a configuration from YAML and apply `group.key=value` overrides, values as YAML.
 
     Relative paths in the file are taken from the file's folder, those in overrides, as usual on a
-    command line, from the working directory.
+    command line, from the working directory. All of them become absolute, so that a stored
+    configuration means the same wherever it is read again.
 
     Raises:
         ConfigError: see `build`; or an override is no `key=value`.
     """
-    mapping = {} if path is None else resolve_paths(cls, read_mapping(path), path.parent)
+    mapping = {} if path is None else _read_resolved(cls, path)
     for override in overrides:
         dotted, equals, text = override.partition('=')
         if not equals:
@@ -210,7 +211,12 @@ def read_config(
             if not isinstance(group, dict):
                 raise ConfigError(f'override {override!r}: {parent} is not a group')
         group[key] = yaml.safe_load(text)
+    mapping = resolve_paths(cls, mapping, Path.cwd())
     return build(cls, mapping, str(path) if path else 'options')
+
+
+def _read_resolved(cls: type[Options], path: Path) -> dict[str, Any]:
+    return resolve_paths(cls, read_mapping(path), path.absolute().parent)
 
 
 def resolve_paths(cls: type[Options], mapping: Mapping[str, Any], folder: Path) -> dict[str, Any]:

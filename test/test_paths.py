@@ -8,7 +8,7 @@ import pytest
 
 from synth_detect_ros import config as configs
 from synth_detect_ros.config import EvaluateConfig, SynthesizeConfig, TrainConfig
-from synth_detect_ros.options import Options, read_config
+from synth_detect_ros.options import Options, read_config, to_yaml
 
 
 def write(folder: Path, text: str) -> Path:
@@ -24,10 +24,25 @@ def test_paths_in_a_file_are_relative_to_that_file(tmp_path):
     assert Path(config.out).resolve() == tmp_path.parent / 'set'
 
 
-def test_paths_of_overrides_are_relative_to_the_working_directory(tmp_path):
+def test_paths_of_overrides_are_relative_to_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / 'here').mkdir()
+    (tmp_path / 'here/w.safetensors').touch()
+    monkeypatch.chdir(tmp_path / 'here')
     path = write(tmp_path, 'dataset: set\n')
     config = read_config(TrainConfig, path, ['dataset=other', 'detector.weights=w.safetensors'])
-    assert (config.dataset, config.detector.weights) == ('other', 'w.safetensors')
+    assert config.dataset == str(tmp_path / 'here/other')
+    assert config.detector.weights == str(tmp_path / 'here/w.safetensors')
+
+
+def test_a_stored_configuration_means_the_same_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, 'dataset: set\nout: run\n')
+    config = read_config(TrainConfig, Path('train.yaml'))
+    stored = tmp_path / 'run/stored.yaml'
+    stored.parent.mkdir()
+    stored.write_text(to_yaml(config))
+    monkeypatch.chdir(tmp_path / 'run')
+    assert read_config(TrainConfig, stored) == config
 
 
 def test_absolute_and_empty_paths_stay_as_they_are(tmp_path):
