@@ -210,7 +210,10 @@ def read_config(
             group = group.setdefault(parent, {})
             if not isinstance(group, dict):
                 raise ConfigError(f'override {override!r}: {parent} is not a group')
-        group[key] = yaml.safe_load(text)
+        try:
+            group[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f'override {override!r}: the value is no YAML: {error}') from error
     mapping = resolve_paths(cls, mapping, Path.cwd())
     return build(cls, mapping, str(path) if path else 'options')
 

@@ -8,6 +8,7 @@ import pytest
 
 from synth_detect_ros import config as configs
 from synth_detect_ros.config import EvaluateConfig, SynthesizeConfig, TrainConfig
+from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.options import Options, read_config, to_yaml
 
 
@@ -69,6 +70,20 @@ def test_a_word_is_no_path_unless_such_a_file_lies_beside_the_configuration(tmp_
 def test_a_number_the_way_people_write_it_is_no_text(tmp_path):
     path = write(tmp_path, 'optimizer: {lr: 1e-4}\n')
     assert read_config(TrainConfig, path, ['optimizer.momentum=5e-1']).optimizer.lr == 1e-4
+
+
+@pytest.mark.parametrize(
+    ('override', 'message'),
+    [
+        ('steps', 'wanted group.key=value'),
+        ('steps.x=1', 'steps is not a group'),
+        ('steps=[', 'no YAML'),
+        ('detector.bacbone=resnet18', "unknown key 'bacbone'"),
+    ],
+)
+def test_an_override_that_cannot_be_used_is_named(tmp_path, override, message):
+    with pytest.raises(ConfigError, match=message):
+        read_config(TrainConfig, write(tmp_path, 'steps: 3\n'), [override])
 
 
 @pytest.mark.parametrize(
