@@ -22,7 +22,17 @@ STOREYS = [
     ('dataset',),
     ('detectors',),
     (
-        *('bundle', 'detect', 'doctor', 'evaluate', 'export', 'overlay', 'run_log', 'score'),
+        *(
+            'annotate',
+            'bundle',
+            'detect',
+            'doctor',
+            'evaluate',
+            'export',
+            'overlay',
+            'run_log',
+            'score',
+        ),
         *('show', 'train', 'validate'),
     ),
     ('cli',),
