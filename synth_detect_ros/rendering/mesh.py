@@ -1,0 +1,277 @@
+"""CAD files to meshes in metres: geometry, normals and colour or texture, through trimesh.
+
+A `Mesh` keeps the frame of its file, so that a pose means what the CAD tool says. Normals are made
+here, by one rule for all formats: smooth over a surface, sharp at its creases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth_detect_ros.config import PoseConfig
+from synth_detect_ros.errors import ConfigError, MeshError
+from synth_detect_ros.geometry.poses import icosphere
+from synth_detect_ros.options import Options, build, option, read_mapping
+
+UNITS = {'m': 1.0, 'mm': 1e-3}
+# Diameters [m] that things in front of a robot's camera have; outside, the unit is wrong.
+PLAUSIBLE_DIAMETER = (0.005, 5.0)
+# A corner keeps the smooth normal up to this angle from its face: half the largest smoothed bend.
+CREASE_DEG = 30.0
+# Colour of a file that has none.
+GREY = (178, 178, 178)
+
+
+@dataclass(frozen=True, eq=False)
+class MeshPart:
+    """Triangles that share one texture.
+
+    Attributes:
+        vertices: (V, 3) float32 [m].
+        faces: (F, 3) int32 indices into vertices.
+        normals: (V, 3) float32, unit length.
+        colours: (V, 3) uint8 RGB, multiplied with the texture where there is one.
+        uv: (V, 2) float32 texture coordinates, v upward, or None.
+        texture: (H, W, 3) uint8 RGB, first row at the top, or None.
+    """
+
+    vertices: NDArray[np.float32]
+    faces: NDArray[np.int32]
+    normals: NDArray[np.float32]
+    colours: NDArray[np.uint8]
+    uv: NDArray[np.float32] | None = None
+    texture: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """One object: its parts, all in the frame of the CAD file [m].
+
+    Attributes:
+        parts: at least one.
+        vertices: (N, 3) float32, the distinct vertices of all parts [m].
+        centre: (3,) float64, middle of the bounding box [m].
+        diameter: largest distance between two vertices [m].
+        radius: largest distance of a vertex from the centre [m].
+    """
+
+    parts: tuple[MeshPart, ...]
+    vertices: NDArray[np.float32] = field(init=False)
+    centre: NDArray[np.float64] = field(init=False)
+    diameter: float = field(init=False)
+    radius: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        vertices = np.unique(np.concatenate([p.vertices for p in self.parts]), axis=0)
+        centre = (vertices.min(axis=0).astype(np.float64) + vertices.max(axis=0)) / 2
+        object.__setattr__(self, 'vertices', vertices)
+        object.__setattr__(self, 'centre', centre)
+        object.__setattr__(self, 'diameter', diameter_of(vertices))
+        radius = np.linalg.norm(vertices - centre, axis=1).max()
+        object.__setattr__(self, 'radius', float(radius))
+
+
+def diameter_of(points: NDArray[np.floating[Any]]) -> float:
+    """Return the largest distance between two of (N, 3) points.
+
+    Only the points that lie farthest in one of 642 directions are compared: the ends of a
+    diameter are, up to the 4 deg between directions, among them (error below 0.1 %).
+    """
+    ends = np.unique([int(i) for d in icosphere(3) for i in [np.argmax(points @ d)]])
+    hull = points[ends].astype(np.float64)
+    return float(np.sqrt(((hull[:, None] - hull[None]) ** 2).sum(axis=2).max()))
+
+
+def load_mesh(path: Path, unit: str = 'auto') -> Mesh:
+    """Read a CAD file or 3D scan: OBJ, PLY, STL, GLB, GLTF, DAE, with what trimesh can read.
+
+    Args:
+        path: the file; a scene of several geometries is joined, their transforms applied.
+        unit: 'm', 'mm', or 'auto': metres when that gives a diameter of at most 5 m, else mm.
+
+    Raises:
+        MeshError: the file is missing, unreadable or empty, or its size shows a wrong unit.
+    """
+    if unit not in (*UNITS, 'auto'):
+        raise MeshError(f'{path}: unit {unit!r} is not known. Choose one of m, mm, auto.')
+    geometries = _read_geometries(path)
+    corners = np.concatenate([g.vertices[g.faces.reshape(-1)] for g in geometries])
+    if not np.isfinite(corners).all():
+        raise MeshError(f'{path}: wanted finite vertices; the file holds NaN or infinity')
+    scale = _scale(path, diameter_of(corners), unit)
+    return Mesh(tuple(_part(geometry, scale) for geometry in geometries))
+
+
+def _read_geometries(path: Path) -> list[Any]:
+    """Return the non-empty trimesh geometries of a file, transforms applied."""
+    import trimesh  # noqa: PLC0415  half a second that reading a data set does not need
+
+    if not path.is_file():
+        raise MeshError(f'{path}: no such CAD file')
+    try:
+        scene = trimesh.load_scene(path, process=False)
+        parts = scene.dump(concatenate=False)
+    except Exception as error:  # every format has readers, and errors, of its own
+        raise MeshError(f'{path}: cannot be read as a mesh: {error}') from error
+    meshes = [g for g in parts if isinstance(g, trimesh.Trimesh) and len(g.faces)]
+    if not meshes:
+        raise MeshError(
+            f'{path}: wanted triangles, got none: an empty file or a point cloud cannot be drawn'
+        )
+    return meshes
+
+
+def _scale(path: Path, diameter: float, unit: str) -> float:
+    """Return metres per file unit, after a check that the object's size is plausible."""
+    low, high = PLAUSIBLE_DIAMETER
+    name = ('m' if diameter <= high else 'mm') if unit == 'auto' else unit
+    metres = diameter * UNITS[name]
+    if low <= metres <= high:
+        return UNITS[name]
+    other = [u for u, s in UNITS.items() if low <= diameter * s <= high]
+    advice = f'set unit: {other[0]}' if other else 'scale the model to metres or millimetres'
+    raise MeshError(
+        f'{path}: its diameter, read in {name}, is {metres:.4g} m; wanted {low} to {high} m: '
+        f'in the objects file, {advice}'
+    )
+
+
+def _part(geometry: Any, scale: float) -> MeshPart:
+    """Turn one trimesh geometry into a part with its own vertex for each distinct corner."""
+    faces = np.asarray(geometry.faces, np.int64)
+    corner = faces.reshape(-1)
+    positions = np.asarray(geometry.vertices, np.float64)[corner] * scale
+    normals = _corner_normals(positions)
+    uv, texture, colours = _appearance(geometry, corner)
+    columns = [positions, normals, colours] + ([] if uv is None else [uv])
+    table, index = np.unique(
+        np.hstack(columns).astype(np.float32).round(7), axis=0, return_inverse=True
+    )
+    return MeshPart(
+        np.ascontiguousarray(table[:, :3]),
+        index.reshape(-1, 3).astype(np.int32),
+        np.ascontiguousarray(table[:, 3:6]),
+        table[:, 6:9].astype(np.uint8),
+        None if uv is None else np.ascontiguousarray(table[:, 9:11]),
+        texture,
+    )
+
+
+def _corner_normals(positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the normals (3F, 3) of triangle corners (3F, 3): smooth, but sharp at creases."""
+    a, b, c = positions[0::3], positions[1::3], positions[2::3]
+    weighted = np.cross(b - a, c - a)  # length = twice the area
+    corner_face = np.repeat(weighted, 3, axis=0)
+    # 1e-6 of the size: vertices that scanners and texture seams split are one point again.
+    step = 1e-6 * max(float(np.ptp(positions, axis=0).max()), 1e-12)
+    keys = np.round(positions / step).astype(np.int64)
+    _, point = np.unique(keys, axis=0, return_inverse=True)
+    point = point.reshape(-1)
+    smooth = np.stack([np.bincount(point, corner_face[:, k]) for k in range(3)], axis=1)[point]
+    flat = _unit(corner_face)
+    smooth = _unit(smooth)
+    sharp = (flat * smooth).sum(axis=1) < np.cos(np.deg2rad(CREASE_DEG))
+    return np.where(sharp[:, None], flat, smooth)
+
+
+def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.where(norm > 0, vectors / np.where(norm > 0, norm, 1), [0.0, 0.0, 1.0])
+
+
+def _appearance(geometry: Any, corner: NDArray[np.int64]) -> tuple[Any, Any, NDArray[np.uint8]]:
+    """Return (uv (3F, 2) or None, texture or None, colours (3F, 3) uint8) of the corners."""
+    visual = geometry.visual
+    grey = np.full((len(corner), 3), GREY, np.uint8)
+    if visual.kind == 'vertex':
+        return None, None, np.asarray(visual.vertex_colors, np.uint8)[corner, :3]
+    if visual.kind == 'face':
+        return None, None, np.repeat(np.asarray(visual.face_colors, np.uint8)[:, :3], 3, axis=0)
+    if visual.kind != 'texture':
+        return None, None, grey
+    material = visual.material
+    image = getattr(material, 'baseColorTexture', None) or getattr(material, 'image', None)
+    if image is None or visual.uv is None:
+        return None, None, np.broadcast_to(material.main_color[:3], grey.shape).astype(np.uint8)
+    factor = getattr(material, 'baseColorFactor', None)
+    white = np.full_like(grey, 255) if factor is None else np.broadcast_to(factor[:3], grey.shape)
+    uv = np.asarray(visual.uv, np.float32)[corner]
+    return uv, np.asarray(image.convert('RGB'), np.uint8), white.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class PoseLimits(Options):
+    """Limits of one object that replace those of the run; null: as in the run."""
+
+    elevation_deg: tuple[float, float] | None = option(
+        None, "elevation of the camera above the object's xy plane", unit='deg', low=-90, high=90
+    )
+    inplane_deg: tuple[float, float] | None = option(
+        None, 'range of the in-plane turns', unit='deg', low=-180, high=180
+    )
+    distance_m: tuple[float, float] | None = option(
+        None, 'distance range', unit='m', low=1e-3, high=1e3
+    )
+
+    def apply(self, pose: PoseConfig) -> PoseConfig:
+        """Return the pose options of the run with this object's limits."""
+        own = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(pose, **own)
+
+
+@dataclass(frozen=True)
+class ObjectOptions(PoseLimits):
+    """One entry of an objects file."""
+
+    name: str = option('', 'class name')
+    mesh: str = option('', 'CAD file, relative to the objects file')
+    unit: str = option('auto', 'unit of the CAD file', choices=('m', 'mm', 'auto'))
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectModel:
+    """An object to be rendered.
+
+    Attributes:
+        name: class name.
+        mesh: geometry and appearance.
+        limits: pose limits of its own.
+        path: the CAD file.
+    """
+
+    name: str
+    mesh: Mesh
+    limits: PoseLimits
+    path: Path
+
+
+def read_objects(path: Path) -> list[ObjectModel]:
+    """Read an objects file and its CAD files.
+
+    Raises:
+        ConfigError: the file is missing or no list of objects, a key is unknown, a name is
+            missing or used twice.
+        MeshError: see `load_mesh`.
+    """
+    entries = read_mapping(path).get('objects')
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError(f'{path}: wanted a list `objects:` with at least one object')
+    models: list[ObjectModel] = []
+    for number, entry in enumerate(entries):
+        source = f'{path}: objects[{number}]'
+        if not isinstance(entry, dict):
+            raise ConfigError(f'{source}: wanted name, mesh and unit, got {entry!r}')
+        options = build(ObjectOptions, entry, source)
+        if not options.name or not options.mesh:
+            raise ConfigError(f'{source}: name and mesh must both be given')
+        if options.name in [model.name for model in models]:
+            raise ConfigError(f'{source}: the name {options.name!r} is used twice')
+        file = path.parent / options.mesh
+        limits = PoseLimits(options.elevation_deg, options.inplane_deg, options.distance_m)
+        models.append(ObjectModel(options.name, load_mesh(file, options.unit), limits, file))
+    return models

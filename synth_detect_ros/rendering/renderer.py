@@ -1,0 +1,199 @@
+"""The renderer protocol: instances in, layers out; layers merged on a canvas: colour, ids, depth.
+
+A backend draws one instance at a time into a `Layer` that covers only the instance, also where it
+is hidden or beyond the image border. So silhouettes, amodal boxes and visible fractions are exact,
+cost is in proportion to area, and an instance can be moved without drawing the others again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.geometry.boxes import Boxes, box_of_mask
+from synth_detect_ros.geometry.camera import Camera
+from synth_detect_ros.rendering.mesh import Mesh
+
+# A pixel belongs to an object when at least half of it is covered.
+HALF_COVERED = 128
+
+Window = tuple[slice, slice]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Phong terms of one instance, see `config.ShadingConfig`."""
+
+    ambient: float = 0.55
+    diffuse: float = 0.5
+    specular: float = 0.15
+    shininess: float = 20.0
+
+
+@dataclass(frozen=True)
+class Light:
+    """One distant light.
+
+    Attributes:
+        direction: unit vector towards the light, camera frame.
+        colour: red, green and blue factors.
+    """
+
+    direction: tuple[float, float, float] = (0.0, 0.0, -1.0)
+    colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One object in front of the camera.
+
+    Attributes:
+        mesh: what is drawn.
+        pose: (4, 4) T_camera_object [m].
+        material: how it reflects light.
+    """
+
+    mesh: Mesh
+    pose: NDArray[np.float64]
+    material: Material = Material()
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One instance drawn alone, on the part of the image plane that it covers.
+
+    Attributes:
+        x: image column of the first column of the layer; may be negative.
+        y: image row of the first row.
+        colour: (h, w, 4) uint8 RGBA, colour multiplied by alpha; alpha is the covered share.
+        depth: (h, w) float32 z [m], infinite where nothing is.
+        area: number of pixels that are at least half covered, those beyond the image included.
+        box: (4,) box of these pixels in the image [px, edges].
+    """
+
+    x: int
+    y: int
+    colour: NDArray[np.uint8]
+    depth: NDArray[np.float32]
+    area: int = field(init=False)
+    box: Boxes = field(init=False)
+
+    def __post_init__(self) -> None:
+        mask = self.mask
+        object.__setattr__(self, 'area', int(np.count_nonzero(mask)))
+        object.__setattr__(self, 'box', box_of_mask(mask) + np.array([self.x, self.y] * 2))
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """(h, w) bool, where the instance covers at least half the pixel."""
+        return self.colour[..., 3] >= HALF_COVERED
+
+    def window(self, width: int, height: int) -> tuple[Window, Window]:
+        """Return (rows, columns) of the image and of the layer where the two overlap."""
+        h, w = self.depth.shape
+        left, top = min(max(self.x, 0), width), min(max(self.y, 0), height)
+        right, bottom = max(min(self.x + w, width), left), max(min(self.y + h, height), top)
+        image = slice(top, bottom), slice(left, right)
+        layer = slice(top - self.y, bottom - self.y), slice(left - self.x, right - self.x)
+        return image, layer
+
+
+class Canvas:
+    """The image plane: layers merged by depth, pixel by pixel, as they are added.
+
+    Attributes:
+        colour: (H, W, 4) uint8 RGBA, colour multiplied by alpha.
+        ids: (H, W) uint8, i + 1 = layer i is in front, 0 = none.
+        depth: (H, W) float32 z [m], infinite where nothing is.
+        layers: the instances alone, in the order of the ids; at most 255.
+        visible: pixels of `ids` that each layer has.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self.colour = np.zeros((height, width, 4), np.uint8)
+        self.ids = np.zeros((height, width), np.uint8)
+        self.depth = np.full((height, width), np.inf, np.float32)
+        self.layers: list[Layer] = []
+        self.visible = np.zeros(0, np.int64)
+
+    def visible_fractions(self) -> NDArray[np.float64]:
+        """Return (N,) visible pixels over pixels of the whole silhouette, in [0, 1]."""
+        return self.visible / np.maximum([layer.area for layer in self.layers], 1)
+
+    def preview(self, layer: Layer) -> NDArray[np.int64]:
+        """Return `visible` (N + 1,) as it would be with one more layer."""
+        image, part = self._window(layer)
+        gained = self._front(layer, image, part)
+        lost = np.bincount(self.ids[image][gained], minlength=len(self.layers) + 1)[1:]
+        return np.append(self.visible - lost, np.count_nonzero(gained))
+
+    def add(self, layer: Layer) -> None:
+        """Merge one more layer; colours meet by the `over` operator (Porter & Duff 1984)."""
+        image, part = self._window(layer)
+        self.visible = self.preview(layer)
+        gained = self._front(layer, image, part)
+        on_top = layer.depth[part] < self.depth[image]
+        self.colour[image] = _over(layer.colour[part], self.colour[image], on_top)
+        self.layers.append(layer)
+        self.ids[image][gained] = len(self.layers)
+        self.depth[image][gained] = layer.depth[part][gained]
+
+    def _window(self, layer: Layer) -> tuple[Window, Window]:
+        return layer.window(self.ids.shape[1], self.ids.shape[0])
+
+    def _front(self, layer: Layer, image: Window, part: Window) -> NDArray[np.bool_]:
+        return layer.mask[part] & (layer.depth[part] < self.depth[image])
+
+
+class Renderer(Protocol):
+    """What a backend does. One backend, and one object of it, in a process."""
+
+    def draw(self, camera: Camera, instance: Instance, light: Light) -> Layer:
+        """Draw one instance alone.
+
+        Args:
+            camera: intrinsics; lens distortion is not applied, see `lens.Lens`.
+            instance: mesh, pose and material; all of it in front of the camera.
+            light: the light of the scene.
+
+        Raises:
+            GeometryError: part of the instance is on or behind the image plane.
+            RenderingError: OpenGL failed.
+        """
+
+    def clear(self) -> None:
+        """Free the meshes and textures that were uploaded."""
+
+
+@cache
+def get_renderer(name: str = 'pyrender') -> Renderer:
+    """Return this process's renderer, made on first use.
+
+    Raises:
+        ConfigError: the name is not known.
+        RenderingError: there is no usable OpenGL.
+    """
+    if name != 'pyrender':
+        raise ConfigError(f'renderer: {name!r} is not known. Choose one of pyrender.')
+    # Imported here: the backend opens EGL, which data set readers and tests do not need.
+    from synth_detect_ros.rendering.pyrender_backend import PyrenderRenderer  # noqa: PLC0415
+
+    return PyrenderRenderer()
+
+
+def _over(
+    new: NDArray[np.uint8], old: NDArray[np.uint8], in_front: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Return the `over` of two premultiplied images, `new` on top where `in_front`."""
+    if not old[..., 3].any():
+        return new
+    top = np.where(in_front[..., None], new, old)
+    bottom = np.where(in_front[..., None], old, new)
+    through = cv2.multiply(bottom, cv2.merge([255 - top[..., 3]] * 4), scale=1 / 255)
+    return cv2.add(top, through)
