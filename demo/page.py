@@ -1,0 +1,217 @@
+"""The demo's page: one file that shows what every stage made."""
+
+import csv
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pictures
+from markup import commands, curves, gallery, page, section, table, tiles
+from stages import Demo
+
+METRICS = ('AP', 'AP50', 'AP75', 'AR100')
+PACKAGES = ('torch', 'torchvision', 'pyrender', 'trimesh', 'opencv-python', 'numpy', 'rclpy')
+
+
+def write_page(demo: Demo, records: Mapping[str, Any], metrics: Mapping[str, Any]) -> Path:
+    """Write `index.html`.
+
+    Args:
+        demo: settings and folders.
+        records: what `Demo.stage` returned, by name of the stage.
+        metrics: content of metrics.json.
+
+    Returns:
+        Path of the page.
+    """
+    seconds = sum(record['seconds'] for record in records.values())
+    lead = (
+        f'From CAD files and a camera to live detections without one label. {machine()}. '
+        f'All stages together {seconds / 60:.0f} minutes.'
+    )
+    body = [
+        _headline(metrics),
+        _capture(demo, records['capture']),
+        _synthetic(demo, records['capture'], metrics),
+        _training(demo, records),
+        _real(demo, records, metrics),
+        _live(records['live'], metrics),
+        _generator(records['generator'], metrics),
+    ]
+    path = demo.out / 'index.html'
+    path.write_text(page('synth_detect_ros: the whole path', lead, body))
+    return path
+
+
+def machine() -> str:
+    """Return processor, cores and versions in one line."""
+    cpu = platform.processor() or platform.machine()
+    info = Path('/proc/cpuinfo')
+    if info.is_file():
+        names = [line for line in info.read_text().splitlines() if line.startswith('model name')]
+        cpu = names[0].split(':', 1)[1].strip() if names else cpu
+    versions = ', '.join(f'{name} {metadata.version(name)}' for name in PACKAGES if _has(name))
+    cores = len(os.sched_getaffinity(0))
+    return f'{cpu}, {cores} cores, Python {platform.python_version()}, {versions}'
+
+
+def _has(name: str) -> bool:
+    try:
+        return bool(metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return '-' if value is None else f'{value:.{digits}f}'
+
+
+def _headline(metrics: Mapping[str, Any]) -> str:
+    numbers = {
+        f'AP50 on real frames, {name}': _number(row['AP50'])
+        for name, row in metrics['real'].items()
+    }
+    numbers['synthetic images a second'] = _number(metrics['generator']['images_per_second'], 1)
+    numbers['minutes of training'] = _number(metrics['train']['seconds'] / 60, 1)
+    numbers['ms a live image, the network'] = _number(metrics['live']['inference_ms'], 0)
+    numbers['ms a live image, all the rest'] = _number(metrics['live']['overhead_ms'], 1)
+    return tiles(numbers)
+
+
+def _capture(demo: Demo, record: Mapping[str, Any]) -> str:
+    frames = pictures.captured(demo.out / 'capture' / 'backgrounds', 10)
+    text = (
+        f'synthesize_node listened to a camera topic and kept {record["results"]["frames"]} '
+        'frames that are sharp, well exposed and different from one another, and the intrinsics. '
+        'The camera is camera_replay_node with real frames of a Kinect class sensor; none of the '
+        'objects is in them.'
+    )
+    return section(1, 'Capture', text, gallery(frames, 5, 320))
+
+
+def _synthetic(demo: Demo, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    results = record['results']
+    text = (
+        f'The same node then rendered {results["images"]} images with {results["instances"]} '
+        'labelled objects over these frames: Phong shading, noise, blur across the boundary, '
+        'distractors, occlusion. Boxes and masks come from the renderer.'
+    )
+    samples = pictures.synthetic(demo.out / 'capture' / 'dataset', 9)
+    return section(
+        2,
+        'Synthesize',
+        text,
+        gallery(samples, 3, 480),
+        commands(record['commands'], record['seconds']),
+    )
+
+
+def _training(demo: Demo, records: Mapping[str, Any]) -> str:
+    trained = {name: r for name, r in records.items() if name.startswith('train')}
+    lines = {_title(name): _losses(demo.out / name / 'run' / 'log.csv') for name in trained}
+    rows = [
+        (
+            _title(name),
+            str(r['results']['images']),
+            str(r['results']['steps']),
+            f'{r["results"]["seconds"]:.0f}',
+            f'{sum(r["results"]["model"]["freeze"]["frozen"].values()) / 1e6:.2f} M',
+            f'{r["results"]["model"]["freeze"]["trainable"] / 1e6:.2f} M',
+        )
+        for name, r in trained.items()
+    ]
+    detector = records['train']['results']['model']['detector']
+    text = (
+        f'A {detector["architecture"]} on {detector["backbone"]} saw synthetic images only. The '
+        'extractor was trained on real photographs and stays frozen, as in Hinterstoisser et al. '
+        '2017; everything behind it learns.'
+    )
+    head = ('', 'images', 'steps', 'seconds', 'frozen', 'trained')
+    plots = curves(lines, 'minutes', 'training loss, mean over 15 logged steps')
+    folded = ''.join(commands(r['commands'], r['seconds']) for r in trained.values())
+    return section(3, 'Train', text, table(head, rows), plots, folded)
+
+
+def _title(stage: str) -> str:
+    policy = stage.partition('_')[2]
+    return policy or 'frozen extractor'
+
+
+def _losses(path: Path, window: int = 15) -> tuple[list[float], list[float]]:
+    """Return minutes and smoothed loss of a training log."""
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    minutes = [float(row['elapsed_s']) / 60 for row in rows]
+    loss = np.array([float(row['loss']) for row in rows])
+    window = min(window, len(loss))
+    smooth = np.convolve(loss, np.ones(window) / window, mode='valid')
+    return minutes[window - 1 :], smooth.tolist()
+
+
+def _real(demo: Demo, records: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    rows = []
+    for name in (name for name in records if name.startswith('evaluate')):
+        for label, scores in records[name]['results'].items():
+            cells = [_number(scores[key], 3) for key in METRICS]
+            rows.append((f'{label}, {_title(name)}', str(scores['images']), *cells))
+    parts = [table(('', 'images', *METRICS), rows)]
+    for label, facts in demo.settings['evaluate'].items():
+        best, worst = pictures.real(
+            demo.out / 'train' / 'run' / 'bundle',
+            demo.data / facts['folder'],
+            label,
+            facts.get('exclude', ''),
+            frames=24,
+            shown=4,
+        )
+        parts.append(gallery(best, 4, 420, f'{label}: best of 24 frames'))
+        parts.append(gallery(worst, 4, 420, f'{label}: worst of 24 frames'))
+    folded = [
+        commands(r['commands'], r['seconds'])
+        for name, r in records.items()
+        if name.startswith('evaluate')
+    ]
+    text = (
+        'COCO metrics on real labelled frames, rooms and cameras that no image of the training '
+        'shows. Green: the label. Other colours: what the detector found.'
+    )
+    return section(4, 'Evaluate on real frames', text, *parts, *folded)
+
+
+def _live(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    live = metrics['live']
+    text = (
+        'camera_replay_node sends real frames, detect_node detects: two processes and a real ROS '
+        'graph. Only the latest frame is processed, so nothing piles up.'
+    )
+    rows = [
+        ('network, median', f'{_number(live["inference_ms"], 1)} ms'),
+        ('everything else in the node, median', f'{_number(live["overhead_ms"], 1)} ms'),
+        ('age of the output, 95th percentile', f'{_number(live["age_ms_p95"], 1)} ms'),
+    ]
+    folded = commands(record['commands'], record['seconds'])
+    return section(5, 'Detect live', text, table(('', ''), rows), folded)
+
+
+def _generator(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    numbers = metrics['generator']
+    peer = numbers['peer_images_per_second']
+    text = (
+        'Images a second at 640x480 with 1 to 3 objects and distractors, all cores. The peer is '
+        'the plain pyrender script that one would write in an afternoon, run just before or after.'
+    )
+    rows = [
+        ('synth_detect_ros', _number(numbers['images_per_second'], 1)),
+        ('plain pyrender script', _number(peer, 1) if peer else 'not at hand: set PEER'),
+        ('growth of resident memory', _growth(numbers['rss_growth'])),
+    ]
+    folded = commands(record['commands'], record['seconds'])
+    return section(6, 'Generator', text, table(('', ''), rows), folded)
+
+
+def _growth(value: float | None) -> str:
+    return '-' if value is None else f'{value:+.1%}'

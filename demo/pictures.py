@@ -1,0 +1,107 @@
+"""Pictures of every stage, as (caption, RGB image) pairs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as rle
+
+from synth_detect_ros.detect import Predictor
+from synth_detect_ros.geometry.boxes import iou, xyxy_from_xywh
+from synth_detect_ros.overlay import GREEN, class_colour, draw_boxes, draw_detections, draw_mask
+from synth_detect_ros.structures import Detections
+
+Picture = tuple[str, NDArray[np.uint8]]
+# Detections below are not drawn, except an object's best one when nothing reaches it.
+SHOWN_SCORE = 0.5
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Read an image file as (H, W, 3) uint8 RGB."""
+    return np.ascontiguousarray(cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1])
+
+
+def spread(items: list[Any], count: int) -> list[Any]:
+    """Return at most `count` items, evenly spread over the list."""
+    if len(items) <= count:
+        return items
+    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
+
+
+def captured(backgrounds: Path, count: int) -> list[Picture]:
+    """Return some of the captured background frames."""
+    frames = spread(sorted((backgrounds / 'frames').iterdir()), count)
+    return [(path.stem, read_rgb(path)) for path in frames]
+
+
+def synthetic(dataset: Path, count: int) -> list[Picture]:
+    """Return some synthetic images with their masks and boxes."""
+    content = json.loads((dataset / 'annotations.json').read_text())
+    names = {row['id']: row['name'] for row in content['categories']}
+    rows: dict[int, list[dict[str, Any]]] = {}
+    for row in content['annotations']:
+        rows.setdefault(row['image_id'], []).append(row)
+    pictures = []
+    for image in spread(content['images'], count):
+        canvas = read_rgb(dataset / 'images' / Path(image['file_name']).name)
+        for row in rows.get(image['id'], []):
+            colour = class_colour(list(names).index(row['category_id']))
+            draw_mask(canvas, rle.decode(row['segmentation']).astype(bool), colour, 0.35)
+            box = xyxy_from_xywh(np.array([row['bbox']], np.float64))
+            text = f'{names[row["category_id"]]} {row["visib_fract"]:.0%} visible'
+            canvas = draw_boxes(canvas, box, [text], colour)
+        pictures.append((f'image {image["id"]}', canvas))
+    return pictures
+
+
+def real(
+    model: Path, source: Path, label: str, exclude: str, frames: int, shown: int
+) -> tuple[list[Picture], list[Picture]]:
+    """Run a detector over some real labelled frames; return the best and the worst found.
+
+    Args:
+        model: bundle.
+        source: folder with `images/` and `annotations.json`.
+        label: class whose boxes count.
+        exclude: annotations in which this field is true are left out; empty: none.
+        frames: how many are looked at.
+        shown: how many are returned, best first and worst first.
+    """
+    content = json.loads((source / 'annotations.json').read_text())
+    category = next(row['id'] for row in content['categories'] if row['name'] == label)
+    files = {row['id']: row['file_name'] for row in content['images']}
+    truth = [
+        row
+        for row in content['annotations']
+        if row['category_id'] == category and not (exclude and row.get(exclude))
+    ]
+    predictor = Predictor(model)
+    scored = []
+    for row in spread(truth, frames):
+        image = read_rgb(source / 'images' / files[row['image_id']])
+        found = predictor.detect(image)
+        box = xyxy_from_xywh(np.array([row['bbox']], np.float64))
+        overlap, score = _best(found, predictor.classes.index(label), box)
+        drawn = draw_boxes(image, box, [''], GREEN)
+        drawn = draw_detections(drawn, _to_show(found), predictor.classes)
+        caption = f'IoU {overlap:.2f}, score {score:.2f}' if score else 'missed'
+        scored.append((overlap, score, caption, drawn))
+    scored.sort(key=lambda row: row[:2])
+    pictures = [(caption, drawn) for _, _, caption, drawn in scored]
+    return pictures[: -shown - 1 : -1], pictures[:shown]
+
+
+def _best(found: Detections, label: int, box: NDArray[np.float64]) -> tuple[float, float]:
+    """Return (IoU, score) of the most certain detection of a class; zeros for none."""
+    mine = np.flatnonzero(found.labels == label)
+    if not len(mine):
+        return 0.0, 0.0
+    return float(iou(box, found.boxes[mine[:1]])[0, 0]), float(found.scores[mine[0]])
+
+
+def _to_show(found: Detections) -> Detections:
+    shown = found.above(SHOWN_SCORE)
+    return shown if len(shown) or not len(found) else found.above(float(found.scores[0]))
