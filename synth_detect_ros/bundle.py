@@ -60,7 +60,7 @@ def save_bundle(folder: Path, detector: RCNN, facts: Mapping[str, Any]) -> Path:
             },
             'extractor_weights': detector.weights_source,
             'weights_sha256': _sha256(temporary / WEIGHTS),
-            'versions': {'torch': torch.__version__, 'torchvision': torchvision.__version__},
+            'versions': {'torch': str(torch.__version__), 'torchvision': torchvision.__version__},
             **facts,
         }
         (temporary / MODEL).write_text(yaml.safe_dump(model, sort_keys=False))

@@ -1,0 +1,115 @@
+"""Bundles: what is loaded is what was saved, and nothing else loads."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tiny import HEIGHT, WIDTH, write_bundle
+
+from synth_detect_ros.bundle import load_bundle, read_bundle_info, save_bundle
+from synth_detect_ros.detect import Predictor, choose_device
+from synth_detect_ros.errors import BundleError, ConfigError, GeometryError, StorageError
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return write_bundle(tmp_path / 'bundle')
+
+
+def image():
+    return np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+
+
+def test_loaded_detector_finds_the_same(bundle, tmp_path):
+    detector, _ = load_bundle(bundle)
+    again, info = load_bundle(save_bundle(tmp_path / 'again', detector, {'note': 1}))
+    tensor = torch.rand(3, HEIGHT, WIDTH)
+    a, b = detector.detect([tensor])[0], again.detect([tensor])[0]
+    np.testing.assert_array_equal(a.boxes, b.boxes)
+    np.testing.assert_array_equal(a.scores, b.scores)
+    assert info['note'] == 1
+
+
+def test_overwriting_replaces_the_whole_bundle(bundle):
+    detector, _ = load_bundle(bundle)
+    (bundle / 'old').write_text('')
+    save_bundle(bundle, detector, {})
+    assert sorted(p.name for p in bundle.iterdir()) == ['model.yaml', 'weights.safetensors']
+    assert [p.name for p in bundle.parent.iterdir()] == ['bundle']
+
+
+def test_predictor_is_the_detector_on_images(bundle):
+    predictor = Predictor(bundle, 'cpu')
+    everything = predictor.detect(image())
+    middle = float(np.median(everything.scores))
+    some = predictor.detect(image(), middle)
+    assert predictor.classes == ('red', 'green')
+    assert 0 < len(some) < len(everything)
+    assert (some.scores >= middle).all()
+    assert set(predictor.timings) == {'preprocess', 'network'}
+
+
+@pytest.mark.parametrize('shape', [(HEIGHT, WIDTH), (HEIGHT, WIDTH, 4), (0, 10, 3)])
+def test_predictor_refuses_other_shapes(bundle, shape):
+    with pytest.raises(GeometryError, match='uint8 RGB'):
+        Predictor(bundle, 'cpu').detect(np.zeros(shape, np.uint8))
+
+
+def test_missing_bundle_is_named(tmp_path):
+    with pytest.raises(BundleError, match='no trained model here'):
+        load_bundle(tmp_path / 'nowhere')
+
+
+def test_missing_weights_are_named(bundle):
+    (bundle / 'weights.safetensors').unlink()
+    with pytest.raises(BundleError, match=r'weights\.safetensors is missing'):
+        load_bundle(bundle)
+
+
+def test_truncated_weights_are_noticed(bundle):
+    path = bundle / 'weights.safetensors'
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(BundleError, match='truncated'):
+        load_bundle(bundle)
+
+
+@pytest.mark.parametrize('text', ['', 'format: 1\n', 'classes: [a\n', '[1, 2]'])
+def test_broken_model_file_is_noticed(bundle, text):
+    (bundle / 'model.yaml').write_text(text)
+    with pytest.raises(BundleError, match=r'model\.yaml'):
+        read_bundle_info(bundle)
+
+
+def edit(bundle, **values):
+    path = bundle / 'model.yaml'
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **values}))
+
+
+def test_other_format_is_refused(bundle):
+    edit(bundle, format=99)
+    with pytest.raises(BundleError, match='format 99'):
+        load_bundle(bundle)
+
+
+def test_classes_that_do_not_fit_the_weights_are_refused(bundle):
+    edit(bundle, classes=['a', 'b', 'c'])
+    with pytest.raises(BundleError, match='cannot be rebuilt'):
+        load_bundle(bundle)
+
+
+def test_unwritable_place_is_a_storage_error(bundle, tmp_path):
+    detector, _ = load_bundle(bundle)
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(StorageError, match='cannot be written'):
+        save_bundle(tmp_path / 'file' / 'bundle', detector, {})
+
+
+@pytest.mark.parametrize('name', ['gpu', 'cuda:x', 'cpu:0:1'])
+def test_unknown_device_lists_the_choices(name):
+    with pytest.raises(ConfigError, match='auto, cpu, cuda'):
+        choose_device(name)
+
+
+def test_absent_gpu_is_named():
+    with pytest.raises(ConfigError, match='PyTorch sees'):
+        choose_device(f'cuda:{torch.cuda.device_count()}')

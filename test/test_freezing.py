@@ -1,0 +1,122 @@
+"""The freeze dial: frozen means bit-identical, and random weights are never frozen."""
+
+import pytest
+import torch
+from tiny import CLASSES, HEIGHT, WIDTH, detector_config, write_weights
+from torch import nn
+
+from synth_detect_ros.detectors.freezing import Stage, apply_freeze, thaw_at
+from synth_detect_ros.detectors.rcnn import RCNN
+from synth_detect_ros.errors import FreezeError
+
+
+def step(detector):
+    """One optimiser step that would change everything that can change."""
+    optimizer = torch.optim.SGD(detector.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    detector.train()
+    images = [torch.rand(3, HEIGHT, WIDTH) for _ in range(2)]
+    target = {'boxes': torch.tensor([[10.0, 10, 60, 60]]), 'labels': torch.tensor([1])}
+    sum(detector(images, [target, target]).values()).backward()
+    optimizer.step()
+
+
+def changed(before, module):
+    return {k for k, v in module.state_dict().items() if not torch.equal(before[k], v)}
+
+
+def copy(module):
+    return {k: v.clone() for k, v in module.state_dict().items()}
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    return str(write_weights(tmp_path_factory.mktemp('weights') / 'mobilenet.safetensors'))
+
+
+@pytest.mark.parametrize('policy', ['first_stage', 'both_stages', 'until:5'])
+def test_frozen_extractor_is_bit_identical_after_training(weights, policy):
+    detector = RCNN(detector_config(weights=weights), CLASSES)
+    apply_freeze(detector, detector.stages, policy)
+    extractor, rest = copy(detector.neck.first_stage), copy(detector.rpn)
+    for _ in range(2):
+        step(detector)
+    assert not changed(extractor, detector.neck.first_stage)
+    assert changed(rest, detector.rpn)
+
+
+def test_naive_training_changes_weights_but_not_batch_norm_statistics(weights):
+    detector = RCNN(detector_config(weights=weights), CLASSES)
+    report = apply_freeze(detector, detector.stages, 'none')
+    before = copy(detector.neck.first_stage)
+    step(detector)
+    moved = changed(before, detector.neck.first_stage)
+    assert moved
+    assert not any('running' in key or 'batches' in key for key in moved)
+    assert report.frozen == {}
+
+
+def test_first_stage_of_c4_detector_leaves_the_second_to_train(weights):
+    detector = RCNN(detector_config(weights=weights, neck='c4'), CLASSES)
+    apply_freeze(detector, detector.stages, 'first_stage')
+    first, second = (copy(detector.stages[k]) for k in ('first_stage', 'second_stage'))
+    step(detector)
+    assert not changed(first, detector.stages['first_stage'])
+    assert changed(second, detector.stages['second_stage'])
+
+
+def test_both_stages_of_c4_detector_stay(weights):
+    detector = RCNN(detector_config(weights=weights, neck='c4'), CLASSES)
+    report = apply_freeze(detector, detector.stages, 'both_stages')
+    before = {k: copy(v) for k, v in detector.stages.items()}
+    step(detector)
+    assert not any(changed(before[k], detector.stages[k]) for k in before)
+    assert set(report.frozen) == {'first_stage', 'second_stage'}
+
+
+def test_report_counts_every_parameter_once(weights):
+    detector = RCNN(detector_config(weights=weights), CLASSES)
+    report = apply_freeze(detector, detector.stages, 'first_stage')
+    total = sum(p.numel() for p in detector.parameters())
+    assert sum(report.frozen.values()) + report.trainable == total
+    assert f'{report.trainable:,} train' in str(report)
+
+
+def test_until_thaws_at_its_step_and_not_before(weights):
+    detector = RCNN(detector_config(weights=weights), CLASSES)
+    report = apply_freeze(detector, detector.stages, 'until:3')
+    assert not thaw_at(detector.stages, report, 2)
+    assert thaw_at(detector.stages, report, 3)
+    assert not thaw_at(detector.stages, report, 4)
+    before = copy(detector.neck.first_stage)
+    step(detector)
+    assert changed(before, detector.neck.first_stage)
+
+
+def test_lasting_freeze_never_thaws(weights):
+    detector = RCNN(detector_config(weights=weights), CLASSES)
+    report = apply_freeze(detector, detector.stages, 'first_stage')
+    assert not thaw_at(detector.stages, report, 10**9)
+
+
+def test_random_weights_are_not_frozen():
+    detector = RCNN(detector_config(weights='none'), CLASSES)
+    with pytest.raises(FreezeError, match='random weights of first_stage'):
+        apply_freeze(detector, detector.stages, 'first_stage')
+
+
+def test_unknown_policy_lists_the_choices():
+    with pytest.raises(FreezeError, match='none, first_stage, both_stages, until:<step>'):
+        apply_freeze(nn.Identity(), {}, 'half')
+
+
+def test_frozen_stage_keeps_no_activations():
+    stage = Stage(nn.Conv2d(3, 4, 3), pretrained=True)
+    stage.freeze()
+    assert not stage(torch.rand(1, 3, 8, 8, requires_grad=True)).requires_grad
+
+
+def test_random_batch_norm_learns_its_statistics():
+    stage = Stage(nn.BatchNorm2d(3), pretrained=False)
+    stage.train()
+    stage(torch.rand(4, 3, 5, 5) + 3)
+    assert stage.module.running_mean.abs().sum() > 0
