@@ -24,7 +24,9 @@ from synth_detect_ros.overlay import GREEN, draw_boxes, draw_detections
 from synth_detect_ros.score import Matchup, Row, match, match_classes, score, score_detections
 from synth_detect_ros.structures import Detections
 
-__all__ = ['evaluate', 'frame_error', 'score_detections']
+__all__ = ['evaluate', 'frame_error', 'metrics_table', 'score_detections']
+
+METRICS = ('AP', 'AP50', 'AP75', 'AR100')
 
 # What the live node would publish: the worst frames are those where it would be most wrong.
 SHOWN_SCORE = DetectConfig().score_threshold
@@ -80,6 +82,21 @@ def evaluate(
         for name, picture in pictures:
             write_file(Path(config.overlays) / name, encode_image(picture, 'jpg'))
     return result
+
+
+def metrics_table(result: Mapping[str, Any]) -> str:
+    """Return the metrics of `evaluate` as lines of text; a dash where nothing was to be scored."""
+    head = f'{result["images"]} images, {result["ms_per_image"]:.1f} ms each'
+    lines = [f'{head:<32}' + ''.join(f'{name:>8}' for name in METRICS)]
+    for kind, title in (('bbox', 'boxes'), ('segm', 'masks')):
+        if kind not in result:
+            continue
+        rows = {'all': result[kind], **result[kind]['per_class']}
+        for name, metrics in rows.items():
+            values = [metrics[key] for key in METRICS]
+            texts = [f'{"-" if v is None else format(v, ".3f"):>8}' for v in values]
+            lines.append(f'{title + ", " + name:<32}' + ''.join(texts))
+    return '\n'.join(lines)
 
 
 def image_files(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]:

@@ -1,0 +1,269 @@
+"""The command line: `synth-detect <command>`; each command hands over to one library function.
+
+Exit status: 0 done, 1 something is wrong with the input or the machine (one line on stderr says
+what), 2 wrong usage, 130 interrupted. Flags are made from the fields of the command's
+configuration; nested groups are set with `--set group.key=value` or in a YAML file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import json
+import logging
+import sys
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from synth_detect_ros.config import DetectConfig, EvaluateConfig, SynthesizeConfig, TrainConfig
+from synth_detect_ros.errors import ConfigError, SynthDetectError
+from synth_detect_ros.options import Options, leaves, read_config, to_yaml
+
+# What `detect` takes from the configuration that it shares with the live node.
+DETECT_FLAGS = ('model', 'device', 'score_threshold', 'threads')
+
+# The libraries are heavy and may be missing: each command imports its own.
+# ruff: noqa: PLC0415
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; see the module for the exit status."""
+    args = build_parser().parse_args(argv)
+    with _logging(args.debug):
+        try:
+            return int(args.run(args))
+        except KeyboardInterrupt:
+            return _fail('interrupted; the same command continues', 130)
+        except (SynthDetectError, OSError) as error:
+            if args.debug:
+                raise
+            return _fail(_message(error), 1)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    wide = functools.partial(argparse.HelpFormatter, max_help_position=28)
+    parser = argparse.ArgumentParser(
+        prog='synth-detect',
+        formatter_class=wide,
+        description='A 2D detector for your objects and your camera, without labelling one image.',
+    )
+    commands = parser.add_subparsers(metavar='COMMAND', required=True)
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> Any:
+        title = f'{text[0].upper()}{text[1:]}.'
+        command = commands.add_parser(name, help=text, description=title, formatter_class=wide)
+        command.add_argument('--debug', action='store_true', help='full traceback of an error')
+        command.set_defaults(run=run)
+        return command
+
+    _add_options(
+        add('synthesize', _synthesize, 'render CAD models over background frames'),
+        SynthesizeConfig,
+    )
+    _add_options(add('train', _train, 'fit a detector on a synthetic data set'), TrainConfig)
+    _add_options(
+        add('evaluate', _evaluate, 'score a trained model on labelled images'), EvaluateConfig
+    )
+    detect = add('detect', _detect, 'detect objects in image files')
+    detect.add_argument('images', nargs='*', type=Path, help='image files, or folders of them')
+    detect.add_argument('--out', type=Path, help='folder of overlays and detections.json')
+    _add_options(detect, DetectConfig, DETECT_FLAGS)
+    show = add('show', _show, 'picture a data set or background set, or describe a trained model')
+    show.add_argument('folder', type=Path, help='data set, background set or bundle')
+    show.add_argument('--out', type=Path, default=Path('sheet.png'), help='picture; %(default)s')
+    show.add_argument('--count', type=_positive, default=12, help='images on it; %(default)s')
+    add('doctor', _doctor, 'check this machine and say what to do')
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'wanted 1 or more, got {value}')
+    return value
+
+
+def _add_options(
+    parser: argparse.ArgumentParser, cls: type[Options], only: Sequence[str] = ()
+) -> None:
+    """Add a flag for each option of `cls` that is in no group, and those all commands share."""
+    parser.set_defaults(cls=cls)
+    parser.add_argument('--config', type=Path, metavar='FILE', help='YAML file of options')
+    parser.add_argument(
+        *('--set', '-s'), action='append', default=[], metavar='KEY=VALUE', dest='overrides',
+        help='any option, groups with a dot: --set detector.backbone=resnet50',
+    )  # fmt: skip
+    parser.add_argument(
+        '--print-config', action='store_true', help='print all options as YAML, explained, and end'
+    )
+    group, hints = parser.add_argument_group('configuration'), typing.get_type_hints(cls)
+    for name, field, default in leaves(cls()):
+        if '.' in name or (only and name not in only):
+            continue
+        rules, hint = field.metadata, hints[name]
+        unit = f' [{rules["unit"]}]' if rules['unit'] else ''
+        shown = f' (default: {default})' if default not in ('', None) else ''
+        settings: dict[str, Any] = {'action': argparse.BooleanOptionalAction}
+        if hint is not bool:
+            settings = {'type': hint, 'metavar': _metavar(hint, rules)}
+            settings['choices'] = rules['choices'] or None
+        text = f'{rules["help"]}{unit}{shown}'.replace('%', '%%')
+        flag = '--' + name.replace('_', '-')
+        group.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=text, **settings)
+
+
+def _metavar(hint: type, rules: typing.Mapping[str, Any]) -> str | None:
+    if rules['choices']:
+        return None
+    return 'PATH' if rules['path'] else {int: 'N', float: 'X'}.get(hint, 'TEXT')
+
+
+def _config(args: argparse.Namespace) -> Any:
+    """Read the configuration of a command: file, then --set, then flags."""
+    given = [
+        f'{name}={json.dumps(getattr(args, name))}'
+        for name, _, _ in leaves(args.cls())
+        if name in args
+    ]
+    return read_config(args.cls, args.config, [*args.overrides, *given])
+
+
+def _run_or_print(args: argparse.Namespace, run: Callable[[Any], None]) -> int:
+    config = _config(args)
+    if args.print_config:
+        print(to_yaml(config), end='')
+    else:
+        run(config)
+    return 0
+
+
+def _synthesize(args: argparse.Namespace) -> int:
+    def run(config: SynthesizeConfig) -> None:
+        from synth_detect_ros.dataset.synthesize import synthesize
+
+        with _bar('image') as advance:
+            folder = synthesize(
+                config, lambda done, total, rate: advance(done, total, f'{rate:.1f} images/s')
+            )
+        print(f'data set: {folder}')
+
+    return _run_or_print(args, run)
+
+
+def _train(args: argparse.Namespace) -> int:
+    def run(config: TrainConfig) -> None:
+        from synth_detect_ros.train import Progress, train
+
+        def report(progress: Progress) -> None:
+            total = round(progress.step / progress.share(config))  # a time limit may come first
+            advance(progress.step, total, f'loss {progress.losses["loss"]:.3f}')
+
+        with _bar('step') as advance:
+            bundle = train(config, report)
+        print(f'trained model: {bundle}')
+
+    return _run_or_print(args, run)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    def run(config: EvaluateConfig) -> None:
+        from synth_detect_ros.evaluate import evaluate, metrics_table
+
+        with _bar('image') as advance:
+            result = evaluate(config, advance)
+        print(metrics_table(result))
+
+    return _run_or_print(args, run)
+
+
+def _detect(args: argparse.Namespace) -> int:
+    def run(config: DetectConfig) -> None:
+        missing = [k for k in ('images', 'out') if not getattr(args, k)]
+        missing += [] if config.model else ['model']
+        if missing:
+            raise ConfigError(f'detection needs {", ".join(missing)}: give each of them')
+        from synth_detect_ros.annotate import annotate
+        from synth_detect_ros.detect import Predictor
+
+        predictor = Predictor(Path(config.model), config.device, config.threads)
+        with _bar('image') as advance:
+            path = annotate(predictor, args.images, args.out, config.score_threshold, advance)
+        print(f'detections: {path}')
+
+    return _run_or_print(args, run)
+
+
+def _show(args: argparse.Namespace) -> int:
+    from synth_detect_ros.show import show
+
+    print(show(args.folder, args.out, args.count))
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from synth_detect_ros.doctor import examine
+
+    findings = list(examine())
+    for finding in findings:
+        print(finding)
+    return int(any(finding.needed and not finding.good for finding in findings))
+
+
+@contextlib.contextmanager
+def _bar(unit: str) -> Iterator[Callable[..., None]]:
+    """Show a progress bar on stderr; yields a function of (done, total, text behind the bar)."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    bars: list[Any] = []
+
+    def advance(done: int, total: int, text: str = '') -> None:
+        if not bars:  # what an interrupted run did before does not count for the rate
+            pause = 0.1 if sys.stderr.isatty() else 10  # [s]; a log file needs few lines
+            bars.append(tqdm(total=total, initial=done - 1, unit=unit, mininterval=pause))
+        bars[0].total = total
+        bars[0].set_postfix_str(text, refresh=False)
+        bars[0].update(done - bars[0].n)
+
+    with logging_redirect_tqdm([logging.getLogger('synth_detect_ros')]):
+        try:
+            yield advance
+        finally:
+            for bar in bars:
+                bar.close()
+
+
+@contextlib.contextmanager
+def _logging(debug: bool) -> Iterator[None]:
+    """Send the log of the package to stderr while a command runs."""
+    logger, handler = logging.getLogger('synth_detect_ros'), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter('%(message)s'))
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def _message(error: Exception) -> str:
+    """Return what went wrong in one line."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f'{error.filename}: {error.strerror}' if error.filename else error.strerror
+    return ' '.join(text.split())
+
+
+def _fail(text: str, status: int) -> int:
+    print(f'synth-detect: error: {text}', file=sys.stderr)
+    return status
+
+
+if __name__ == '__main__':
+    sys.exit(main())
