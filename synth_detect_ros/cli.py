@@ -60,10 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    _add_options(
-        add('synthesize', _synthesize, 'render CAD models over background frames'),
-        SynthesizeConfig,
-    )
+    synthesize = add('synthesize', _synthesize, 'render CAD models over background frames')
+    _add_options(synthesize, SynthesizeConfig)
     _add_options(add('train', _train, 'fit a detector on a synthetic data set'), TrainConfig)
     _add_options(
         add('evaluate', _evaluate, 'score a trained model on labelled images'), EvaluateConfig

@@ -20,6 +20,7 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from synth_detect_ros.dataset.coco import quiet_coco
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.geometry.boxes import area, iou, xywh_from_xyxy, xyxy_from_xywh
 from synth_detect_ros.structures import Detections
@@ -248,14 +249,14 @@ def _score(kind: str, matchup: Matchup) -> dict[str, Any]:
 
 
 def _indexed(matchup: Matchup, rows: list[Row]) -> COCO:
-    coco = COCO()
-    coco.dataset = {
-        'images': matchup.images,
-        'annotations': [dict(row) for row in rows],  # COCOeval writes into them
-        'categories': [{'id': label, 'name': name} for label, name in matchup.names.items()],
-    }
-    coco.createIndex()
-    return coco
+    names = matchup.names.items()
+    return quiet_coco(
+        {
+            'images': matchup.images,
+            'annotations': [dict(row) for row in rows],  # COCOeval writes into them
+            'categories': [{'id': label, 'name': name} for label, name in names],
+        }
+    )
 
 
 def _summary(

@@ -25,9 +25,8 @@ def text_of(capsys, *argv):
 
 
 def test_help_names_every_command(capsys):
-    text = text_of(capsys, '--help')
-    for command in COMMANDS:
-        assert f'  {command} ' in text
+    words = text_of(capsys, '--help').split()
+    assert set(COMMANDS) <= set(words)
 
 
 @pytest.mark.parametrize('command', COMMANDS)

@@ -6,10 +6,14 @@ edge coordinates.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from pycocotools.coco import COCO
 
 from synth_detect_ros.errors import DatasetError
 
@@ -41,6 +45,15 @@ def read_coco(path: Path) -> dict[str, Any]:
         raise DatasetError(f'{path}: wanted a COCO annotation file (JSON); {error}') from error
     check_coco(content, str(path))
     return dict(content)
+
+
+def quiet_coco(content: dict[str, Any]) -> COCO:
+    """Return pycocotools' index of a COCO mapping, without its prints."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = content
+        coco.createIndex()
+    return coco
 
 
 def check_coco(content: Any, source: str) -> None:
