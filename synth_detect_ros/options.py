@@ -80,7 +80,10 @@ def coerce(value: Any, hint: Any, key: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in args:
             return None
-        return coerce(value, next(a for a in args if a is not type(None)), key)
+        try:
+            return coerce(value, next(a for a in args if a is not type(None)), key)
+        except ConfigError as error:
+            raise ConfigError(f'{error} (null is legal too)') from None
     if origin is tuple and isinstance(value, list | tuple):
         hints = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
         if len(hints) == len(value):

@@ -145,5 +145,5 @@ def test_failed_download_names_the_way_out(monkeypatch):
 
     monkeypatch.setattr('torch.hub.load_state_dict_from_url', unreachable)
     monkeypatch.setattr('torchvision.models._api.load_state_dict_from_url', unreachable)
-    with pytest.raises(WeightsError, match='detector.weights: FILE'):
+    with pytest.raises(WeightsError, match=r'detector\.weights: FILE'):
         build_extractor(detector_config(weights='default'))

@@ -1,0 +1,158 @@
+"""Cameras: the pixel convention and its laws."""
+
+import numpy as np
+import pytest
+import yaml
+
+from synth_detect_ros.errors import GeometryError, UncalibratedCameraError
+from synth_detect_ros.geometry.camera import (
+    Camera,
+    camera_from_info,
+    opengl_projection,
+    project,
+    read_camera,
+    unproject,
+)
+
+K = np.array([[500.0, 0, 310.2], [0, 505.0, 244.7], [0, 0, 1]])
+CAMERAS = {
+    'ideal': Camera(640, 480, K),
+    'plumb_bob': Camera(640, 480, K, np.array([-0.28, 0.09, 0.001, -0.002, 0.01])),
+    'rational': Camera(
+        640, 480, K, np.array([0.3, 0.1, 1e-3, 1e-3, 0.02, 0.6, 0.2, 0.03]), 'rational_polynomial'
+    ),
+    'fisheye': Camera(640, 480, K, np.array([-0.05, 0.01, -0.003, 0.001]), 'equidistant'),
+}
+
+
+@pytest.fixture(params=CAMERAS)
+def camera(request):
+    return CAMERAS[request.param]
+
+
+def test_unproject_inverts_project(camera):
+    pixels = np.stack(np.meshgrid(np.arange(0, 640, 40), np.arange(0, 480, 40)), -1).reshape(-1, 2)
+    rays = unproject(camera, pixels)
+    np.testing.assert_allclose(project(camera, rays * 1.7), pixels, atol=1e-3)
+
+
+def test_no_points_project_to_no_pixels(camera):
+    assert project(camera, np.zeros((0, 3))).shape == (0, 2)
+    assert unproject(camera, np.zeros((0, 2))).shape == (0, 3)
+
+
+def test_calibration_survives_the_file(camera, tmp_path):
+    path = tmp_path / 'camera.yaml'
+    path.write_text(yaml.safe_dump(camera.to_calibration()))
+    assert read_camera(path) == camera
+
+
+def test_cropped_camera_sees_shifted_pixels(camera):
+    points = unproject(camera, [[100.0, 120.0], [300.0, 200.0]]) * 2
+    shifted = project(camera.cropped(30, -20, 200, 100), points)
+    np.testing.assert_allclose(shifted, project(camera, points) - [30, -20], atol=1e-9)
+
+
+def test_binned_camera_sees_the_mean_of_its_pixels(camera):
+    points = unproject(camera, [[100.0, 121.0], [101.0, 122.0]])
+    centre = project(camera.binned(2, 2), points).mean(axis=0)
+    np.testing.assert_allclose(centre, [50.0, 60.5], atol=1e-3)
+    assert camera.binned(2, 4).size == (320, 120)
+
+
+def test_opengl_puts_pixel_centres_half_a_pixel_from_the_edge():
+    camera = CAMERAS['ideal']
+    points = unproject(camera, [[0.0, 0.0], [639.0, 479.0]]) * 2
+    flipped = np.hstack([points * [1, -1, -1], np.ones((2, 1))])
+    clip = flipped @ opengl_projection(camera, 0.1, 10).T
+    ndc = clip[:, :3] / clip[:, 3:]
+    window = (ndc[:, :2] * [1, -1] + 1) / 2 * [640, 480]
+    np.testing.assert_allclose(window, [[0.5, 0.5], [639.5, 479.5]])
+
+
+@pytest.mark.parametrize('z', [0.1, 10.0])
+def test_opengl_depth_spans_near_to_far(z):
+    clip = opengl_projection(CAMERAS['ideal'], 0.1, 10) @ [0, 0, -z, 1]
+    assert clip[2] / clip[3] == pytest.approx(-1 if z == 0.1 else 1)
+
+
+def test_field_of_view_spans_the_image():
+    camera = Camera.from_fov(640, 480, 90)
+    rays = unproject(camera, [[-0.5, 239.5], [639.5, 239.5]])
+    np.testing.assert_allclose(rays[:, 0], [-1, 1])
+
+
+@pytest.mark.parametrize('hfov', [0, 180])
+def test_impossible_field_of_view_is_refused(hfov):
+    with pytest.raises(GeometryError, match='between 0 and 180'):
+        Camera.from_fov(640, 480, hfov)
+
+
+def info(**values):
+    defaults = dict(
+        K=K.ravel(), D=[-0.1, 0.0, 0, 0, 0], P=np.hstack([K * 0.9, np.zeros((3, 1))]).ravel(),
+        distortion_model='plumb_bob', rectified=False,
+    )  # fmt: skip
+    return camera_from_info(640, 480, **{**defaults, **values})
+
+
+def test_rectified_image_uses_p_and_no_distortion():
+    assert info().distorted
+    rectified = info(rectified=True)
+    assert not rectified.distorted
+    assert rectified.K[0, 0] == pytest.approx(450)
+
+
+def test_region_of_interest_comes_before_binning():
+    camera = info(roi=(40, 60, 320, 240), binning=(2, 2))
+    assert camera.size == (160, 120)
+    point = unproject(info(), [[200.0, 180.0]])
+    np.testing.assert_allclose(project(camera, point), [[79.75, 59.75]], atol=1e-3)
+
+
+def test_zero_focal_length_says_how_to_calibrate():
+    with pytest.raises(UncalibratedCameraError, match='camera_hfov_deg'):
+        info(K=np.zeros(9))
+
+
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        (dict(width=0), 'at least 1x1'),
+        (dict(K=-np.eye(3)), 'focal lengths'),
+        (dict(D=np.ones(3)), 'takes 0 or 4 or 5 coefficients, got 3'),
+        (dict(D=np.ones(4), distortion_model='thin_prism'), 'Choose one of plumb_bob'),
+    ],
+)
+def test_impossible_cameras_are_refused(values, message):
+    with pytest.raises(GeometryError, match=message):
+        Camera(**{'width': 64, 'height': 48, 'K': np.eye(3), **values})
+
+
+def test_unknown_model_without_coefficients_is_harmless():
+    assert not Camera(64, 48, np.eye(3), np.zeros(5), '').distorted
+
+
+def test_points_behind_the_camera_are_refused():
+    with pytest.raises(GeometryError, match='in front'):
+        project(CAMERAS['ideal'], [[0, 0, 0]])
+
+
+@pytest.mark.parametrize('text', ['image_width: 640\n', 'a: [\n', '- 1\n'])
+def test_file_that_is_no_calibration_is_named(tmp_path, text):
+    path = tmp_path / 'camera.yaml'
+    path.write_text(text)
+    with pytest.raises(GeometryError, match=r'camera\.yaml.*wanted a ROS camera calibration'):
+        read_camera(path)
+
+
+def test_uncalibrated_file_keeps_its_own_error(tmp_path):
+    calibration = CAMERAS['ideal'].to_calibration()
+    calibration['camera_matrix']['data'] = [0.0] * 9
+    with pytest.raises(UncalibratedCameraError):
+        Camera.from_calibration(calibration)
+
+
+def test_real_calibrations_read(data_dir):
+    for path in data_dir.glob('*/*/camera.yaml'):
+        assert read_camera(path).width in (640, 1600)
