@@ -1,0 +1,167 @@
+"""What this machine has and lacks for the package, in plain sentences that say what to do.
+
+Every probe is independent: one that fails is a finding, never an error.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+OLDEST_PYTHON = (3, 10)
+SHARED_MEMORY_NEEDED = 512 << 20  # [bytes] a few batches of large images for each loader process
+DISK_NEEDED = 5 << 30  # [bytes] a data set of some thousand images and a training run
+PROBE_TIMEOUT_S = 60
+# In a process of its own: a broken driver may crash, and a context stays for the process's life.
+RENDER_PROBE = """
+import os
+os.environ['PYOPENGL_PLATFORM'] = 'egl'
+import pyrender
+renderer = pyrender.OffscreenRenderer(16, 16)
+scene = pyrender.Scene()
+scene.add(pyrender.PerspectiveCamera(1.0))
+renderer.render(scene)
+from OpenGL.GL import GL_RENDERER, glGetString
+print(glGetString(GL_RENDERER).decode())
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing about this machine.
+
+    Attributes:
+        name: what was looked at.
+        good: whether it is as it should be.
+        text: what was found and, unless good, what to do.
+        needed: whether the package is of no use without it.
+    """
+
+    name: str
+    good: bool
+    text: str
+    needed: bool = True
+
+    def __str__(self) -> str:
+        """One line."""
+        mark = 'ok' if self.good else 'MISSING' if self.needed else 'note'
+        return f'{mark:<8} {self.name}: {self.text}'
+
+
+def examine() -> Iterator[Finding]:
+    """Yield a finding for each thing the package stands on, the fundamental ones first."""
+    yield python()
+    yield torch()
+    yield rendering()
+    yield ros()
+    yield ros_package('vision_msgs', '~/detections stays off, ~/detections_json works')
+    yield ros_package('cv_bridge', "this package's own conversions are used")
+    yield shared_memory(Path('/dev/shm'))
+    yield disk(Path.cwd())
+
+
+def python() -> Finding:
+    """Look at the interpreter."""
+    text = f'{sys.version.split()[0]} at {sys.executable}'
+    good = sys.version_info[:2] >= OLDEST_PYTHON
+    advice = '' if good else f'. Use Python {".".join(map(str, OLDEST_PYTHON))} or later.'
+    return Finding('Python', good, text + advice)
+
+
+def torch() -> Finding:
+    """Look at PyTorch and a GPU for it."""
+    code = (
+        'import torch, torchvision; from torchvision.ops import nms; '
+        'nms(torch.zeros(1, 4), torch.zeros(1), 0.5); cuda = torch.cuda.is_available(); '
+        'print(torch.__version__, "with torchvision", torchvision.__version__, end=", "); '
+        'print(torch.cuda.get_device_name() if cuda else "no GPU: train with the light preset")'
+    )
+    good, text = _run(code)
+    advice = '. Install matching versions: pip install torch torchvision.'
+    return Finding('PyTorch', good, text if good else text + advice)
+
+
+def rendering() -> Finding:
+    """Render one frame without a display."""
+    good, text = _run(RENDER_PROBE)
+    if good:
+        software = 'llvmpipe' in text or 'softpipe' in text
+        return Finding('rendering', True, text + (' (on the CPU)' if software else ''))
+    return Finding('rendering', False, f'{text}. {rendering_advice(text)}')
+
+
+def rendering_advice(text: str) -> str:
+    """Return what to do about a failed rendering probe, from its last line."""
+    if "No module named 'pyrender'" in text:
+        return 'Install it: pip install pyrender.'
+    return (
+        'Install EGL: sudo apt install libegl1 libgl1 libgl1-mesa-dri. In a container with an '
+        'NVIDIA GPU, also start it with NVIDIA_DRIVER_CAPABILITIES=all.'
+    )
+
+
+def ros() -> Finding:
+    """Look for ROS 2."""
+    if importlib.util.find_spec('rclpy') is not None:
+        distribution = os.environ.get('ROS_DISTRO', 'rclpy from Python wheels, no distribution')
+        return Finding('ROS 2', True, distribution, needed=False)
+    text = 'not found: the nodes cannot run, everything else can. '
+    advice = 'Source it (source /opt/ros/<distribution>/setup.bash) or run make setup.'
+    return Finding('ROS 2', False, text + advice, needed=False)
+
+
+def ros_package(module: str, without: str) -> Finding:
+    """Look for a ROS package that is used where it is there.
+
+    Args:
+        module: its Python module.
+        without: what happens where it is missing.
+    """
+    good, text = _run(f'import {module}; print("found")')
+    if good:
+        return Finding(module, True, text, needed=False)
+    package = f'ros-{os.environ.get("ROS_DISTRO", "<distribution>")}-{module.replace("_", "-")}'
+    advice = f'{text}; {without}. Where ROS 2 is installed: sudo apt install {package}'
+    return Finding(module, False, advice, needed=False)
+
+
+def shared_memory(folder: Path) -> Finding:
+    """Look at the memory that loader processes hand images over in."""
+    if not folder.is_dir():
+        return Finding(str(folder), True, 'not used on this system', needed=False)
+    free = shutil.disk_usage(folder).free
+    good = free >= SHARED_MEMORY_NEEDED
+    advice = '' if good else '. Start the container with --shm-size=2g, or train with --workers 0.'
+    return Finding(str(folder), good, f'{free >> 20} MB free{advice}', needed=False)
+
+
+def disk(folder: Path) -> Finding:
+    """Look at the space for data sets and runs."""
+    free = shutil.disk_usage(folder).free
+    good = free >= DISK_NEEDED
+    advice = '' if good else f'. Free some, or work elsewhere: {DISK_NEEDED >> 30} GB are advised.'
+    return Finding('disk', good, f'{free >> 30} GB free in {folder}{advice}', needed=False)
+
+
+def _run(code: str) -> tuple[bool, str]:
+    """Run Python code in a child process; return success and the last line it wrote."""
+    try:
+        child = subprocess.run(
+            [sys.executable, '-c', code],
+            capture_output=True,
+            text=True,
+            timeout=PROBE_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False, f'no answer within {PROBE_TIMEOUT_S} s'
+    if child.returncode < 0:
+        return False, f'crashed with signal {-child.returncode}'
+    lines = (child.stderr if child.returncode else child.stdout).strip().splitlines()
+    return child.returncode == 0, lines[-1] if lines else 'no message'
