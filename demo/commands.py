@@ -53,10 +53,11 @@ class Runner:
         timer = threading.Timer(timeout_s, process.kill)
         timer.start()
         try:
-            with path.open('wb') as file:
-                for line in process.stdout:
+            with path.open('w') as file:
+                for line in process.stdout:  # a progress bar's carriage return ends a line, too
                     file.write(line)
-                    print('    ' + line.decode(errors='replace').rstrip(), flush=True)
+                    if line.strip():
+                        print('    ' + line.rstrip(), flush=True)
             process.wait()
         finally:
             late = not timer.is_alive()
@@ -98,6 +99,8 @@ class Runner:
             env=self._env,
             stdout=output,
             stderr=subprocess.STDOUT,
+            text=True,
+            errors='replace',
             start_new_session=True,
         )
 

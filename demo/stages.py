@@ -139,14 +139,10 @@ def train(demo: Demo, captured: dict[str, Any], freeze: str, name: str) -> dict[
 
     def work(folder: Path) -> dict[str, Any]:
         command = ['synth-detect', 'train', '--config', _preset(settings['preset'])]
-        options = {
-            'dataset': demo.out / 'capture' / 'dataset',
-            'out': folder / 'run',
-            'freeze': freeze,
-            'detector.weights': demo.weights / settings['weights'],
-            **settings['config'],
-        }
-        for key, value in options.items():
+        command += ['--dataset', demo.out / 'capture' / 'dataset', '--out', folder / 'run']
+        command += ['--freeze', freeze]
+        weights = {'detector.weights': demo.weights / settings['weights']}
+        for key, value in {**settings['config'], **weights}.items():
             command += ['--set', f'{key}={value}']
         demo.runner.run(name, command, timeout_s=settings['config']['time_limit_s'] + 600)
         last = (folder / 'run' / 'log.csv').read_text().splitlines()[-1].split(',')
@@ -177,7 +173,7 @@ def evaluate(demo: Demo, trained: dict[str, Any], model: Path, name: str) -> dic
             command = ['synth-detect', 'evaluate', '--model', model, '--images', source / 'images']
             command += ['--annotations', source / 'annotations.json', '--json', metrics]
             if facts.get('exclude'):
-                command += ['--set', f'exclude={facts["exclude"]}']
+                command += ['--exclude', facts['exclude']]
             demo.runner.run(f'{name}_{label}', command, timeout_s=600)
             scores = json.loads(metrics.read_text())
             results[label] = scores['bbox']['per_class'][label]
