@@ -255,6 +255,8 @@ def _message(error: Exception) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f'{error.filename}: {error.strerror}' if error.filename else error.strerror
+    if 'Original Traceback' in text:  # how PyTorch passes on an error of a loader process
+        text = text.rpartition('Error: ')[2]
     return ' '.join(text.split())
 
 
