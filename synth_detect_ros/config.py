@@ -210,6 +210,7 @@ class ReplayConfig(Options):
     compressed: bool = option(False, 'publish sensor_msgs/CompressedImage (JPEG)')
     encoding: str = option('bgr8', 'encoding of raw images', choices=('bgr8', 'rgb8', 'mono8'))
     frame_id: str = option('camera_optical_frame', 'frame of the header')
+    wait_for_subscriber: bool = option(True, 'publish nothing before somebody listens')
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,128 @@
+"""`camera_replay_node`: publish recorded images as a camera does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import rclpy
+from numpy.typing import NDArray
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from synth_detect_ros.config import ReplayConfig
+from synth_detect_ros.errors import ConfigError, SynthDetectError
+from synth_detect_ros.nodes import conversions
+from synth_detect_ros.nodes.parameters import declare_parameters, read_parameters
+from synth_detect_ros.nodes.recordings import open_recording
+from synth_detect_ros.nodes.topics import RELIABLE, every, publisher
+
+_DELIVERY = Duration(seconds=2)
+
+
+class CameraReplayNode(Node):
+    """Publishes `image` and `camera_info`, and `image/compressed` when asked for.
+
+    Without a calibration the CameraInfo is that of an uncalibrated camera: K is all 0.
+
+    Attributes:
+        finished: the last image is published.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('camera_replay_node')
+        declare_parameters(self, ReplayConfig)
+        self._config = config = read_parameters(self, ReplayConfig)
+        self._recording = open_recording(config)
+        self._frames: Iterator[NDArray[np.uint8]] = iter(())
+        self._published = 0
+        self.finished = False
+        image = self.resolve_topic_name('image')
+        self._outputs: list[Any] = [publisher(self, Image, image, RELIABLE)]
+        if config.compressed:
+            self._outputs.append(publisher(self, CompressedImage, f'{image}/compressed', RELIABLE))
+        self._info = publisher(self, CameraInfo, 'camera_info', RELIABLE)
+        if self._recording.camera is None:
+            self.get_logger().warning(
+                f'{config.source} has no calibration: publishing an uncalibrated CameraInfo. '
+                'The parameter camera takes a calibration file.'
+            )
+        self._waiting = config.wait_for_subscriber
+        every(self, 1 / config.rate_hz, self._tick)
+
+    def _tick(self) -> None:
+        if self._waiting and not any(out.get_subscription_count() for out in self._outputs):
+            self.get_logger().info('Waiting for a subscriber', once=True)
+            return
+        self._waiting = False
+        frame = next(self._frames, None)
+        if frame is None:
+            frame = self._rewind()
+        if frame is None:
+            self._finish()
+        else:
+            self._publish(frame)
+
+    def _rewind(self) -> NDArray[np.uint8] | None:
+        """Return the first frame of the next round; None at the end.
+
+        Raises:
+            ConfigError: there is not a single image.
+        """
+        if self._published and not self._config.loop:
+            return None
+        self._frames = self._recording.frames()
+        frame = next(self._frames, None)
+        if frame is None:
+            raise ConfigError(f'source: {self._config.source} holds no image')
+        return frame
+
+    def _publish(self, frame: NDArray[np.uint8]) -> None:
+        height, width = frame.shape[:2]
+        stamp = self.get_clock().now().to_msg()
+        header = Header(stamp=stamp, frame_id=self._config.frame_id)
+        camera = self._recording.camera
+        self._info.publish(
+            CameraInfo(header=header, width=width, height=height)
+            if camera is None
+            else conversions.message_from_camera(camera, header)
+        )
+        for output in self._outputs:
+            if output.msg_type is CompressedImage:
+                output.publish(conversions.compressed_from_rgb(frame, header))
+            else:
+                output.publish(conversions.image_from_rgb(frame, header, self._config.encoding))
+        self._published += 1
+
+    def _finish(self) -> None:
+        for output in (*self._outputs, self._info):
+            output.wait_for_all_acked(_DELIVERY)
+        self.get_logger().info(f'All {self._published} images published')
+        self.finished = True
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until the recording ends; return 1 when it cannot be read."""
+    rclpy.init(args=args)
+    try:
+        node = CameraReplayNode()
+        while not node.finished:
+            rclpy.spin_once(node, timeout_sec=1.0)
+        return 0
+    except SynthDetectError as error:
+        get_logger('camera_replay_node').fatal(str(error))
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

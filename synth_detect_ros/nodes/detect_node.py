@@ -1,0 +1,276 @@
+"""`detect_node`: 2D detections and masks from live images, a lifecycle node."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
+from rclpy.executors import ExternalShutdownException
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
+from rclpy.publisher import Publisher
+from rclpy.time import Time
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header, String
+
+from synth_detect_ros.config import DetectConfig
+from synth_detect_ros.detect import Predictor
+from synth_detect_ros.errors import MessageError, SynthDetectError
+from synth_detect_ros.nodes import conversions
+from synth_detect_ros.nodes.parameters import apply_changes, declare_parameters, read_parameters
+from synth_detect_ros.nodes.timings import Timing, TimingWindow
+from synth_detect_ros.nodes.topics import LATCHED, LATEST, RELIABLE, every, publisher, subscription
+from synth_detect_ros.nodes.worker import LatestOnlyWorker
+from synth_detect_ros.overlay import draw_detections
+from synth_detect_ros.structures import Detections
+
+# The first call of a network allocates and compiles; an image of a usual size goes through it
+# before the first real one comes.
+_WARM_UP_SHAPE = (480, 640, 3)
+_SILENCE_S = 5.0
+
+
+class DetectNode(LifecycleNode):
+    """Turns the latest image into detections, in a thread that never blocks the executor.
+
+    configure loads the model, activate subscribes, deactivate unsubscribes, cleanup lets
+    everything go. A frame that cannot be used is skipped and counted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('detect_node')
+        declare_parameters(self, DetectConfig, dynamic=['score_threshold'])
+        self.config = read_parameters(self, DetectConfig)
+        apply_changes(self, DetectConfig, self._reconfigure)
+        self._timings = TimingWindow()
+        self._last_arrival = 0.0
+        self._fault = ''
+        self._predictor: Predictor | None = None
+        self._worker: LatestOnlyWorker[tuple[Any, float]] | None = None
+        self._subscription: Any = None
+        self._outputs: dict[str, Publisher] = {}
+        self._diagnostics = publisher(self, DiagnosticArray, '/diagnostics', RELIABLE)
+        every(self, 1.0, self._report)
+
+    def start(self) -> bool:
+        """Configure and activate; return whether both went well."""
+        success = TransitionCallbackReturn.SUCCESS
+        return self.trigger_configure() == success and self.trigger_activate() == success
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model and make the publishers."""
+        try:
+            self._predictor = self._load()
+        except (SynthDetectError, RuntimeError, OSError) as error:  # rclpy would swallow it
+            self.get_logger().error(f'Not configured: {error}')
+            return TransitionCallbackReturn.FAILURE
+        self._timings = TimingWindow()
+        self._make_outputs()
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Say what will be detected and subscribe to the images."""
+        result = super().on_activate(state)
+        if 'vision_info' in self._outputs:
+            header = Header(stamp=self.get_clock().now().to_msg())
+            method = self._predictor.info['detector']['architecture']
+            database = f'{self.config.model}/model.yaml'
+            self._outputs['vision_info'].publish(conversions.vision_info(method, database, header))
+        self._worker = LatestOnlyWorker(self._process, 'detect')
+        topic, kind = self.resolve_topic_name('image'), Image
+        if self.config.compressed:
+            topic, kind = f'{topic}/compressed', CompressedImage
+        self._last_arrival = time.monotonic()
+        self._subscription = subscription(self, kind, topic, self._on_image, LATEST)
+        self.get_logger().info(f'Detecting in {self._subscription.topic_name}')
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe and finish the image at hand."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let the model and the publishers go."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let everything go, from whatever state."""
+        self._release()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let everything go, so that configuring again starts afresh."""
+        self._release()
+        return super().on_error(state)
+
+    def destroy_node(self) -> None:
+        """End the thread before its publishers."""
+        self._stop()
+        super().destroy_node()
+
+    def _load(self) -> Predictor:
+        config = self.config
+        predictor = Predictor(Path(config.model), config.device, config.threads)
+        predictor.detect(np.zeros(_WARM_UP_SHAPE, np.uint8))
+        self.get_logger().info(
+            f'{config.model} finds {", ".join(predictor.classes)}, '
+            f'{"with" if predictor.has_masks else "without"} masks, on {predictor.device}'
+        )
+        return predictor
+
+    def _make_outputs(self) -> None:
+        kinds: dict[str, Any] = {'overlay': Image}
+        if self._predictor.has_masks:
+            kinds['masks'] = Image
+        if self.config.publish_json:
+            kinds['detections_json'] = String
+        if conversions.vision_msgs is None:
+            self.get_logger().warning(
+                'vision_msgs is not installed, so there is no ~/detections and no ~/vision_info '
+                '(apt install ros-$ROS_DISTRO-vision-msgs). Everything else works; publish_json '
+                'gives the detections as text.'
+            )
+        else:
+            kinds['detections'] = conversions.vision_msgs.Detection2DArray
+            kinds['vision_info'] = conversions.vision_msgs.VisionInfo
+        self._outputs = {
+            name: publisher(
+                self, kind, f'~/{name}', LATCHED if name == 'vision_info' else RELIABLE,
+                managed=True,
+            )
+            for name, kind in kinds.items()
+        }  # fmt: skip
+
+    def _stop(self) -> None:
+        if self._subscription is not None:
+            self.destroy_subscription(self._subscription)
+            self._subscription = None
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def _release(self) -> None:
+        self._stop()
+        for output in self._outputs.values():
+            self.destroy_lifecycle_publisher(output)
+        self._outputs = {}
+        self._predictor = None
+        self._fault = ''
+
+    def _reconfigure(self, config: DetectConfig) -> None:
+        self.config = config
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        self._last_arrival = time.monotonic()
+        self._timings.arrived(self._last_arrival)
+        if not self._worker.offer((message, time.perf_counter())):
+            self._timings.dropped()
+
+    def _process(self, item: tuple[Image | CompressedImage, float]) -> None:
+        """Detect in one image; runs in the worker's thread."""
+        message, arrived = item
+        try:
+            self._detect(message, arrived)
+            self._fault = ''
+        except MessageError as error:
+            self._timings.broken()
+            self._fault = str(error)
+            self._complain(f'Image skipped: {error}')
+        except Exception as error:
+            if not self.context.ok():  # publishing fails while ROS shuts down
+                return
+            self._fault = f'{type(error).__name__}: {error}'
+            self._complain(f'Detection failed: {self._fault}')
+
+    def _complain(self, text: str) -> None:
+        self.get_logger().error(text, throttle_duration_sec=_SILENCE_S)
+
+    def _detect(self, message: Image | CompressedImage, arrived: float) -> None:
+        begin = time.perf_counter()
+        image = conversions.rgb_from_message(message)
+        ready = time.perf_counter()
+        detections = self._predictor.detect(image, self.config.score_threshold)
+        found = time.perf_counter()
+        self._publish(image, detections, message.header)
+        end = time.perf_counter()
+        age = self.get_clock().now() - Time.from_msg(message.header.stamp)
+        self._timings.processed(
+            Timing(
+                inference=1e3 * (found - ready),
+                overhead=1e3 * (ready - begin + end - found),
+                wait=1e3 * (begin - arrived),
+                age=age.nanoseconds / 1e6,
+            )
+        )
+
+    def _publish(self, image: NDArray[np.uint8], detections: Detections, header: Header) -> None:
+        """Publish what somebody wants to have, the cheap and urgent first."""
+        classes = self._predictor.classes
+        makers: dict[str, Callable[[], Any]] = {
+            'detections': lambda: conversions.message_from_detections(detections, classes, header),
+            'detections_json': lambda: String(
+                data=conversions.json_from_detections(detections, classes, header)
+            ),
+            'masks': lambda: conversions.labels_from_detections(
+                detections, *image.shape[:2], header
+            ),
+            'overlay': lambda: conversions.image_from_rgb(
+                draw_detections(image, detections, classes), header
+            ),
+        }
+        for name, make in makers.items():
+            output = self._outputs.get(name)
+            if output is not None and output.get_subscription_count():
+                output.publish(make())
+
+    def _report(self) -> None:
+        """Publish the state on /diagnostics and say when no images come."""
+        now, level, text = time.monotonic(), 'ok', 'detecting'
+        if self._worker is None:
+            text = 'inactive' if self._predictor else 'unconfigured'
+        elif now - self._last_arrival > _SILENCE_S:
+            level, text = 'warn', f'no image on {self._subscription.topic_name}'
+            self.get_logger().warning(
+                f'{text}: is the camera running, and is this its topic (ros2 topic list)?',
+                throttle_duration_sec=_SILENCE_S,
+            )
+        elif self._fault:
+            level, text = 'error', self._fault
+        self._diagnostics.publish(
+            conversions.diagnostics(
+                self.get_fully_qualified_name(), level, text,
+                {'model': self.config.model, **self._timings.summary(now)},
+                self.get_clock().now().to_msg(),
+            )
+        )  # fmt: skip
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node; return 1 when it could not start."""
+    rclpy.init(args=args)
+    try:
+        node = DetectNode()
+        if node.config.autostart and not node.start():
+            return 1
+        rclpy.spin(node)
+        return 0
+    except SynthDetectError as error:
+        get_logger('detect_node').fatal(str(error))
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

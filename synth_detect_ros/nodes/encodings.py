@@ -1,0 +1,107 @@
+"""Pixels of a raw image message, in any of the usual encodings, to RGB. Needs no ROS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synth_detect_ros.errors import MessageError
+
+# Encoding: channels, bytes a channel, OpenCV's conversion to RGB (None: it is RGB).
+# OpenCV names a Bayer pattern by its second row and column, ROS by its first.
+ENCODINGS: dict[str, tuple[int, int, int | None]] = {
+    'mono8': (1, 1, cv2.COLOR_GRAY2RGB),
+    'mono16': (1, 2, cv2.COLOR_GRAY2RGB),
+    '8UC1': (1, 1, cv2.COLOR_GRAY2RGB),
+    '16UC1': (1, 2, cv2.COLOR_GRAY2RGB),
+    'rgb8': (3, 1, None),
+    'rgb16': (3, 2, None),
+    'bgr8': (3, 1, cv2.COLOR_BGR2RGB),
+    'bgr16': (3, 2, cv2.COLOR_BGR2RGB),
+    '8UC3': (3, 1, cv2.COLOR_BGR2RGB),
+    'rgba8': (4, 1, cv2.COLOR_RGBA2RGB),
+    'bgra8': (4, 1, cv2.COLOR_BGRA2RGB),
+    'bayer_rggb8': (1, 1, cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr8': (1, 1, cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg8': (1, 1, cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg8': (1, 1, cv2.COLOR_BayerGB2RGB),
+    'bayer_rggb16': (1, 2, cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr16': (1, 2, cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg16': (1, 2, cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg16': (1, 2, cv2.COLOR_BayerGB2RGB),
+    'yuv422': (2, 1, cv2.COLOR_YUV2RGB_UYVY),
+    'uyvy': (2, 1, cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422_yuy2': (2, 1, cv2.COLOR_YUV2RGB_YUY2),
+    'yuyv': (2, 1, cv2.COLOR_YUV2RGB_YUY2),
+}
+# From 16 to 8 bits such that white stays white, as cv_bridge does it.
+_WORDS_PER_BYTE = 257
+
+
+class IncompleteImageError(MessageError):
+    """Only a part of the image arrived: the next one may be whole."""
+
+
+def decode_pixels(
+    data: Any, width: int, height: int, step: int, encoding: str, *, big_endian: bool
+) -> NDArray[np.uint8]:
+    """Convert the pixels of a raw image.
+
+    Args:
+        data: anything that has a buffer of bytes, at least step * height of them.
+        width: of the image [px].
+        height: of the image [px].
+        step: bytes of a row, padding included.
+        encoding: a key of `ENCODINGS`.
+        big_endian: byte order of 16-bit pixels, which are scaled to 8 over their full range.
+
+    Returns:
+        (H, W, 3) uint8 RGB; for rgb8 without padding it shares the memory of the data.
+
+    Raises:
+        MessageError: unknown encoding, or sizes that contradict one another.
+        IncompleteImageError: the data end before the last row.
+
+    Source: sensor_msgs/image_encodings.hpp.
+    """
+    if encoding not in ENCODINGS:
+        raise MessageError(
+            f'image encoding {encoding!r} is not known. Choose one of {", ".join(ENCODINGS)} in '
+            'the camera driver.'
+        )
+    channels, depth, code = ENCODINGS[encoding]
+    row = width * channels * depth
+    if not height or not row or step < row:
+        raise MessageError(
+            f'an image of {width}x{height} {encoding} needs rows of {row} bytes and at least one '
+            f'pixel; its step is {step}'
+        )
+    flat = np.frombuffer(data, np.uint8)
+    if len(flat) < step * height:
+        raise IncompleteImageError(
+            f'incomplete image: {len(flat)} of {step * height} bytes came. Network cameras lose '
+            'packets: raise the MTU and the socket buffers.'
+        )
+    rows = np.ascontiguousarray(flat[: step * height].reshape(height, step)[:, :row])
+    words = rows.view(f'{">" if big_endian else "<"}u{depth}')
+    words = words.astype(words.dtype.newbyteorder('='), copy=False)
+    pixels = words.reshape((height, width, channels)[: 2 if channels == 1 else 3])
+    return _to_8_bits(pixels if code is None else _convert(pixels, code, encoding))
+
+
+def _convert(pixels: NDArray[Any], code: int, encoding: str) -> NDArray[Any]:
+    try:
+        return cv2.cvtColor(pixels, code)
+    except cv2.error as error:
+        height, width = pixels.shape[:2]
+        raise MessageError(f'{width}x{height} pixels cannot be {encoding}: {error.err}') from error
+
+
+def _to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint8:
+        return pixels
+    scaled = (pixels.astype(np.uint32) + _WORDS_PER_BYTE // 2) // _WORDS_PER_BYTE
+    return scaled.astype(np.uint8)

@@ -1,0 +1,131 @@
+"""Recorded images of a camera, from a folder, a video or a bag, one interface for all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.typesys import Stores, get_typestore
+
+from synth_detect_ros.config import ReplayConfig
+from synth_detect_ros.dataset.backgrounds import CAMERA_FILE, read_background_set
+from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.geometry.camera import Camera, read_camera
+from synth_detect_ros.nodes.conversions import camera_from_message, rgb_from_message
+from synth_detect_ros.nodes.encodings import IncompleteImageError
+
+logger = logging.getLogger(__name__)
+
+_VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
+_IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Images that can be played again and again.
+
+    Attributes:
+        frames: starts playing: (H, W, 3) uint8 RGB images in order.
+        camera: intrinsics, None when nothing tells them.
+    """
+
+    frames: Callable[[], Iterator[NDArray[np.uint8]]]
+    camera: Camera | None
+
+
+def open_recording(config: ReplayConfig) -> Recording:
+    """Open the source of a replay.
+
+    Raises:
+        ConfigError: the source is missing or of no known kind, or a bag without the topic.
+        BackgroundError: a folder without images.
+        GeometryError: a calibration file is broken.
+    """
+    source = Path(config.source)
+    if not config.source or not source.exists():
+        raise ConfigError(
+            f'source: {config.source!r} does not exist. Give a folder of images, a video '
+            f'({", ".join(_VIDEO_SUFFIXES)}), a ROS 1 .bag or the folder of a ROS 2 bag.'
+        )
+    if source.suffix == '.bag' or (source / 'metadata.yaml').exists():
+        recording = _open_bag(source, config.topic)
+    elif source.is_dir():
+        backgrounds = read_background_set(source)
+        recording = Recording(
+            lambda: map(backgrounds.read, range(len(backgrounds))), backgrounds.camera
+        )
+    elif source.suffix.lower() in _VIDEO_SUFFIXES:
+        recording = Recording(lambda: _video_frames(source), None)
+    else:
+        raise ConfigError(
+            f'source: {source} is no folder, no bag and no video ({", ".join(_VIDEO_SUFFIXES)})'
+        )
+    beside = source.parent / CAMERA_FILE
+    if config.camera:
+        return Recording(recording.frames, read_camera(Path(config.camera)))
+    if recording.camera is None and beside.exists():
+        return Recording(recording.frames, read_camera(beside))
+    return recording
+
+
+def _video_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
+    capture = cv2.VideoCapture(str(path))
+    try:
+        while True:
+            there, image = capture.read()
+            if not there:
+                return
+            yield np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    finally:
+        capture.release()
+
+
+def _open_bag(path: Path, topic: str) -> Recording:
+    """Open a bag at its image topic, `topic` or the first one, and the CameraInfo beside it."""
+    with _reader(path) as reader:
+        kinds = {c.topic: c.msgtype for c in reader.connections}
+        images = sorted(t for t, kind in kinds.items() if kind in _IMAGE_TYPES)
+        if not images or (topic and topic not in images):
+            raise ConfigError(
+                f'topic: {topic!r} is no image topic of {path}; it has '
+                f'{", ".join(images) or "none"}'
+            )
+        topic = topic or images[0]
+        raw = topic.removesuffix('/compressed')
+        info = f'{raw.rpartition("/")[0]}/camera_info'
+        camera = None
+        if kinds.get(info) == _INFO_TYPE:
+            rectified = raw.rpartition('/')[2].startswith('image_rect')
+            message = next(_messages(reader, info))
+            camera = camera_from_message(message, rectified=rectified)
+    return Recording(lambda: _bag_frames(path, topic), camera)
+
+
+def _bag_frames(path: Path, topic: str) -> Iterator[NDArray[np.uint8]]:
+    with _reader(path) as reader:
+        for message in _messages(reader, topic):
+            try:
+                yield rgb_from_message(message)
+            except IncompleteImageError as error:
+                logger.warning('%s: image left out: %s', path, error)
+
+
+def _reader(path: Path) -> AnyReader:
+    # A ROS 2 bag in SQLite does not tell its types; these have been the same since Foxy.
+    try:
+        return AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
+    except AnyReaderError as error:
+        raise ConfigError(f'source: {path} cannot be read as a bag: {error}') from error
+
+
+def _messages(reader: AnyReader, topic: str) -> Iterator[object]:
+    connections = [c for c in reader.connections if c.topic == topic]
+    for connection, _, data in reader.messages(connections):
+        yield reader.deserialize(data, connection.msgtype)
