@@ -48,10 +48,9 @@ def icosphere(level: int) -> NDArray[np.float64]:
         m = index.reshape(-1, 3) + len(points)
         points = np.vstack([points, middles / np.linalg.norm(middles, axis=1, keepdims=True)])
         a, b, c = faces.T
-        faces = np.concatenate([
-            np.stack(t, axis=1)
-            for t in ((a, m[:, 0], m[:, 2]), (b, m[:, 1], m[:, 0]), (c, m[:, 2], m[:, 1]), m.T)
-        ])  # fmt: skip
+        ab, bc, ca = m.T
+        split = np.array([(a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca)])
+        faces = split.transpose(0, 2, 1).reshape(-1, 3)
     points.setflags(write=False)
     return points
 

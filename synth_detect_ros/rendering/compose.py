@@ -38,7 +38,7 @@ def vary_background(
     turns, flips, share = rng.integers(4), rng.integers(2, size=2), rng.uniform(*config.crop)
     corner, channels = rng.random(2), rng.permutation(3)
     if config.rotate:
-        frame = np.rot90(frame, turns)
+        frame = np.rot90(frame, int(turns))
     h, w = frame.shape[:2]
     scale = min(w / size[0], h / size[1]) * share
     width, height = max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
@@ -48,7 +48,8 @@ def vary_background(
         frame = frame[:: 1 - 2 * flips[0], :: 1 - 2 * flips[1]]
     if (width, height) != size:
         how = cv2.INTER_AREA if width > size[0] else cv2.INTER_LINEAR
-        frame = cv2.resize(np.ascontiguousarray(frame), size, interpolation=how)
+        resized = cv2.resize(np.ascontiguousarray(frame), size, interpolation=how)
+        frame = np.asarray(resized, np.uint8)
     return np.ascontiguousarray(frame[..., channels] if config.swap_channels else frame)
 
 
@@ -84,10 +85,14 @@ def compose(
 
 def add_noise(front: Image, sigma: float, rng: np.random.Generator) -> Image:
     """Add Gaussian noise of `sigma` grey levels to the covered part of premultiplied RGBA."""
-    alpha = front[..., 3:].astype(np.float32)
-    noise = rng.standard_normal((*front.shape[:2], 3), np.float32) * (alpha * (sigma / 255))
+    covered = front[..., 3] > 0
+    pixels = front[covered].astype(np.float32)
+    alpha = pixels[:, 3:]
+    noise = rng.standard_normal((len(pixels), 3), np.float32)
+    noise *= alpha * np.float32(sigma / 255)
     noisy = front.copy()
-    noisy[..., :3] = np.clip(front[..., :3] + noise, 0, alpha)
+    pixels[:, :3] = np.rint(np.clip(pixels[:, :3] + noise, 0, alpha))
+    noisy[covered] = pixels
     return noisy
 
 
@@ -125,8 +130,8 @@ def _blend(back: Image, front: Image, config: ComposeConfig) -> Image:
     if config.blending == 'gaussian':
         front = _feather(front, config.feather_px)
     through = cv2.merge([255 - front[..., 3]] * 3)
-    back = cv2.multiply(back, through, scale=1 / 255)
-    return np.asarray(cv2.add(np.ascontiguousarray(front[..., :3]), back), np.uint8)
+    dimmed = cv2.multiply(back, through, scale=1 / 255)
+    return np.asarray(cv2.add(np.ascontiguousarray(front[..., :3]), dimmed), np.uint8)
 
 
 def _feather(front: Image, width: float) -> Image:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from synth_detect_ros.errors import GeometryError, RenderingError
 from synth_detect_ros.geometry.camera import Camera, opengl_projection, project
 from synth_detect_ros.rendering.mesh import Mesh, MeshPart
-from synth_detect_ros.rendering.renderer import Instance, Layer, Light
+from synth_detect_ros.rendering.renderer import Instance, Layer, Light, fill_outline
 
 EGL_ADVICE = (
     'Off-screen rendering needs EGL. On Debian and Ubuntu: '
@@ -51,7 +51,7 @@ T_OPTICAL_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 BUFFER_STEP = 128
 
 
-class _FixedCamera(pyrender.camera.Camera):  # type: ignore[misc]
+class _FixedCamera(pyrender.camera.Camera):  # type: ignore[misc,name-defined]
     """A pyrender camera whose projection matrix is set from outside."""
 
     matrix: NDArray[np.float64] = np.eye(4)
@@ -60,8 +60,11 @@ class _FixedCamera(pyrender.camera.Camera):  # type: ignore[misc]
         return self.matrix
 
 
-class _LayerRenderer(pyrender.renderer.Renderer):  # type: ignore[misc]
+class _LayerRenderer(pyrender.renderer.Renderer):  # type: ignore[misc,name-defined]
     """pyrender's renderer with our lights, kept uploads, and frame buffers that only grow."""
+
+    viewport_width: int
+    viewport_height: int
 
     def __init__(self) -> None:
         super().__init__(BUFFER_STEP, BUFFER_STEP)
@@ -163,9 +166,8 @@ class PyrenderRenderer:
         self._renderer.viewport_width, self._renderer.viewport_height = size
         flags = pyrender.RenderFlags
         try:
-            colour, depth = self._renderer.render(
-                scene, flags.OFFSCREEN | flags.RGBA | flags.SKIP_CULL_FACES
-            )
+            cull = flags.NONE if instance.mesh.closed else flags.SKIP_CULL_FACES
+            colour, depth = self._renderer.render(scene, flags.OFFSCREEN | flags.RGBA | cull)
         except GL.error.Error as error:
             raise RenderingError(f'OpenGL failed: {error}') from error
         return np.ascontiguousarray(colour[::-1]), np.ascontiguousarray(depth[::-1])
@@ -223,13 +225,7 @@ def _primitive(part: MeshPart) -> Any:
 def _metric_depth(
     window: NDArray[np.float32], alpha: NDArray[np.uint8], near: float, far: float
 ) -> NDArray[np.float32]:
-    """Turn window depth (0..1) into z [m], infinite where nothing was drawn.
-
-    Depth has one sample a pixel and alpha four: a pixel of the outline that has alpha only takes
-    the nearest depth beside it.
-    """
-    depth = (near * far) / (far - window * (far - near))
+    """Turn window depth (0..1) into z [m], infinite where nothing was drawn."""
+    depth = np.float32(near * far) / (np.float32(far) - window * np.float32(far - near))
     depth[window == 1] = np.inf
-    bare = (alpha > 0) & np.isinf(depth)
-    depth[bare] = cv2.erode(depth, np.ones((3, 3), np.uint8))[bare]
-    return depth.astype(np.float32, copy=False)
+    return fill_outline(depth, alpha)

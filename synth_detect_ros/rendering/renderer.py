@@ -187,6 +187,20 @@ def get_renderer(name: str = 'pyrender') -> Renderer:
     return PyrenderRenderer()
 
 
+def fill_outline(depth: NDArray[np.float32], alpha: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Give pixels of the outline that have alpha, but no depth, the nearest depth beside them.
+
+    Alpha has several samples a pixel, depth has one.
+
+    Args:
+        depth: (h, w) z [m], infinite where nothing is; changed in place.
+        alpha: (h, w) covered share, 0..255.
+    """
+    bare = (alpha > 0) & np.isinf(depth)
+    depth[bare] = cv2.erode(depth, np.ones((3, 3), np.uint8))[bare]
+    return depth
+
+
 def _over(
     new: NDArray[np.uint8], old: NDArray[np.uint8], in_front: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
@@ -196,4 +210,4 @@ def _over(
     top = np.where(in_front[..., None], new, old)
     bottom = np.where(in_front[..., None], old, new)
     through = cv2.multiply(bottom, cv2.merge([255 - top[..., 3]] * 4), scale=1 / 255)
-    return cv2.add(top, through)
+    return np.asarray(cv2.add(top, through), np.uint8)

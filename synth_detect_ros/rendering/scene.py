@@ -19,6 +19,7 @@ from synth_detect_ros.geometry.poses import (
     log_interpolate,
     ray_rotation,
 )
+from synth_detect_ros.rendering.lens import Lens
 from synth_detect_ros.rendering.mesh import ObjectModel
 from synth_detect_ros.rendering.renderer import Canvas, Instance, Layer, Light, Material, Renderer
 
@@ -66,7 +67,7 @@ class SceneFactory:
         renderer: Renderer,
     ) -> None:
         self._scene, self._shading, self._camera = config.scene, config.shading, camera
-        self._renderer = renderer
+        self._renderer, self._lens = renderer, Lens(camera)
         self._schedule = Schedule(len(targets), config.scene.targets, config.seed)
         self._targets = [
             _Placer(model, config, camera, (config.seed, number))
@@ -81,10 +82,12 @@ class SceneFactory:
         """Return scene `index`; random numbers beyond the enumerated poses come from `rng`."""
         canvas = Canvas(*self._camera.size)
         light = _draw_light(self._shading, rng)
-        labels, poses = [], []
+        labels: list[int] = []
+        poses: list[NDArray[np.float64]] = []
         for label, ordinal in self._schedule.slots(index):
             placer = self._targets[label]
-            pose = self._place(canvas, placer, placer.sequence[ordinal], light, len(labels), rng)
+            placement = placer.sequence[ordinal]
+            pose = self._place(canvas, placer, placement, light, len(labels) + 1, rng)
             if pose is None:
                 logger.info('image %d: no room for %s', index, placer.model.name)
                 continue
@@ -106,35 +109,37 @@ class SceneFactory:
         placer: _Placer,
         placement: Placement,
         light: Light,
-        targets: int,
+        guarded: int,
         rng: np.random.Generator,
     ) -> NDArray[np.float64] | None:
         """Add one object where the limits allow it; return its pose, or None without room.
 
-        Its rotation and distance stay as enumerated: only the position is drawn again.
+        Its rotation and distance stay as enumerated: only the position is drawn again. The first
+        `guarded` layers, this one counted, are targets and keep their visibility.
         """
         material = _draw_material(self._shading, rng)
-        is_target = targets == len(canvas.layers) and placer in self._targets
         position = placement.position
         for _ in range(ATTEMPTS):
-            pose = placer.pose(placement, position)
-            layer = self._renderer.draw(
-                self._camera, Instance(placer.model.mesh, pose, material), light
-            )
-            if self._allowed(canvas, layer, targets + is_target):
+            pixel = np.array(position) * self._camera.size - 0.5
+            position = float(rng.random()), float(rng.random())
+            if not self._lens.sees(pixel):
+                continue
+            pose = placer.pose(placement, pixel)
+            instance = Instance(placer.model.mesh, pose, material)
+            layer = self._lens.draw(self._renderer, instance, light)
+            if layer is not None and self._allowed(canvas, layer, guarded):
                 canvas.add(layer)
                 return pose
-            position = float(rng.random()), float(rng.random())
         return None
 
-    def _allowed(self, canvas: Canvas, layer: Layer, targets: int) -> bool:
-        """Whether the first `targets` layers keep their limits when `layer` is added."""
+    def _allowed(self, canvas: Canvas, layer: Layer, guarded: int) -> bool:
+        """Whether the first `guarded` layers keep their limits when `layer` is added."""
         config, visible = self._scene, canvas.preview(layer)
         areas = np.array([*(other.area for other in canvas.layers), layer.area])
-        if not layer.area or (visible[:targets] < config.min_visib_fract * areas[:targets]).any():
+        if not layer.area or (visible[:guarded] < config.min_visib_fract * areas[:guarded]).any():
             return False
         inside = _pixels_inside(layer, self._camera)
-        is_target = targets > len(canvas.layers)
+        is_target = guarded > len(canvas.layers)
         if is_target and inside < (1 - config.max_truncation) * layer.area:
             return False
         hidden = visible.sum() != canvas.visible.sum() + inside
@@ -155,9 +160,8 @@ class _Placer:
             pose, model.mesh.diameter, float(camera.K[0, 0]), min(camera.size)
         )
 
-    def pose(self, placement: Placement, position: tuple[float, float]) -> NDArray[np.float64]:
-        """Return T_camera_object (4, 4) of a placement at a position in the image, in [0, 1)."""
-        pixel = np.array(position) * self._camera.size - 0.5
+    def pose(self, placement: Placement, pixel: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return T_camera_object (4, 4) of a placement with the object's centre at `pixel`."""
         ray = unproject(self._camera, pixel[None])[0]
         ray /= np.linalg.norm(ray)
         nearest = (1 + CLEARANCE) * self.model.mesh.radius / ray[2]

@@ -39,7 +39,7 @@ def apply_sensor(
     _, code = cv2.imencode(
         '.jpg', cv2.cvtColor(grey, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
     )
-    delivered = cv2.imdecode(code, cv2.IMREAD_COLOR)
+    delivered = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.uint8)
     return np.asarray(cv2.cvtColor(delivered, cv2.COLOR_BGR2RGB), np.uint8)
 
 
