@@ -10,17 +10,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import json
 import logging
 import sys
-import typing
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from synth_detect_ros.config import DetectConfig, EvaluateConfig, SynthesizeConfig, TrainConfig
+from synth_detect_ros.config import (
+    DetectConfig,
+    EvaluateConfig,
+    ExportConfig,
+    SynthesizeConfig,
+    TrainConfig,
+)
 from synth_detect_ros.errors import ConfigError, SynthDetectError
-from synth_detect_ros.options import Options, leaves, read_config, to_yaml
+from synth_detect_ros.flags import add_options, config_of
+from synth_detect_ros.options import to_yaml
 
 # What `detect` takes from the configuration that it shares with the live node.
 DETECT_FLAGS = ('model', 'device', 'score_threshold', 'threads')
@@ -61,19 +66,21 @@ def build_parser() -> argparse.ArgumentParser:
         return command
 
     synthesize = add('synthesize', _synthesize, 'render CAD models over background frames')
-    _add_options(synthesize, SynthesizeConfig)
-    _add_options(add('train', _train, 'fit a detector on a synthetic data set'), TrainConfig)
-    _add_options(
+    add_options(synthesize, SynthesizeConfig)
+    add_options(add('train', _train, 'fit a detector on a synthetic data set'), TrainConfig)
+    add_options(
         add('evaluate', _evaluate, 'score a trained model on labelled images'), EvaluateConfig
     )
     detect = add('detect', _detect, 'detect objects in image files')
     detect.add_argument('images', nargs='*', type=Path, help='image files, or folders of them')
     detect.add_argument('--out', type=Path, help='folder of overlays and detections.json')
-    _add_options(detect, DetectConfig, DETECT_FLAGS)
+    add_options(detect, DetectConfig, DETECT_FLAGS)
     show = add('show', _show, 'picture a data set or background set, or describe a trained model')
     show.add_argument('folder', type=Path, help='data set, background set or bundle')
     show.add_argument('--out', type=Path, default=Path('sheet.png'), help='picture; %(default)s')
     show.add_argument('--count', type=_positive, default=12, help='images on it; %(default)s')
+    export = add('export', _export, 'write a data set in the format of YOLO or BOP')
+    add_options(export, ExportConfig)
     add('doctor', _doctor, 'check this machine and say what to do')
     return parser
 
@@ -85,53 +92,8 @@ def _positive(text: str) -> int:
     return value
 
 
-def _add_options(
-    parser: argparse.ArgumentParser, cls: type[Options], only: Sequence[str] = ()
-) -> None:
-    """Add a flag for each option of `cls` that is in no group, and those all commands share."""
-    parser.set_defaults(cls=cls)
-    parser.add_argument('--config', type=Path, metavar='FILE', help='YAML file of options')
-    parser.add_argument(
-        *('--set', '-s'), action='append', default=[], metavar='KEY=VALUE', dest='overrides',
-        help='any option, groups with a dot: --set detector.backbone=resnet50',
-    )  # fmt: skip
-    parser.add_argument(
-        '--print-config', action='store_true', help='print all options as YAML, explained, and end'
-    )
-    group, hints = parser.add_argument_group('configuration'), typing.get_type_hints(cls)
-    for name, field, default in leaves(cls()):
-        if '.' in name or (only and name not in only):
-            continue
-        rules, hint = field.metadata, hints[name]
-        unit = f' [{rules["unit"]}]' if rules['unit'] else ''
-        shown = f' (default: {default})' if default not in ('', None) else ''
-        settings: dict[str, Any] = {'action': argparse.BooleanOptionalAction}
-        if hint is not bool:
-            settings = {'type': hint, 'metavar': _metavar(hint, rules)}
-            settings['choices'] = rules['choices'] or None
-        text = f'{rules["help"]}{unit}{shown}'.replace('%', '%%')
-        flag = '--' + name.replace('_', '-')
-        group.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=text, **settings)
-
-
-def _metavar(hint: type, rules: typing.Mapping[str, Any]) -> str | None:
-    if rules['choices']:
-        return None
-    return 'PATH' if rules['path'] else {int: 'N', float: 'X'}.get(hint, 'TEXT')
-
-
-def _config(args: argparse.Namespace) -> Any:
-    """Read the configuration of a command: file, then --set, then flags."""
-    given = [
-        f'{name}={json.dumps(getattr(args, name))}'
-        for name, _, _ in leaves(args.cls())
-        if name in args
-    ]
-    return read_config(args.cls, args.config, [*args.overrides, *given])
-
-
 def _run_or_print(args: argparse.Namespace, run: Callable[[Any], None]) -> int:
-    config = _config(args)
+    config = config_of(args)
     if args.print_config:
         print(to_yaml(config), end='')
     else:
@@ -200,6 +162,15 @@ def _show(args: argparse.Namespace) -> int:
 
     print(show(args.folder, args.out, args.count))
     return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    def run(config: ExportConfig) -> None:
+        from synth_detect_ros.export import export
+
+        print(f'exported: {export(config)}')
+
+    return _run_or_print(args, run)
 
 
 def _doctor(args: argparse.Namespace) -> int:

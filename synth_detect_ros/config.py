@@ -355,6 +355,20 @@ class EvaluateConfig(Options):
 
 
 @dataclass(frozen=True)
+class ExportConfig(Options):
+    """`synth-detect export`: hand a data set to other tools."""
+
+    dataset: str = option('', 'data set: images/ and annotations.json (COCO)', path='always')
+    out: str = option('', 'new folder', path='always')
+    format: str = option(
+        'yolo', 'boxes for YOLO, or poses and masks for BOP', choices=('yolo', 'bop')
+    )
+    val_share: float = option(
+        0.1, 'share of the images, the last ones, that yolo validates on', low=0, high=0.9
+    )
+
+
+@dataclass(frozen=True)
 class DetectConfig(Options):
     """`detect_node`: 2D detections and masks from live images."""
 

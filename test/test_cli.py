@@ -10,11 +10,11 @@ import pytest
 from synth_detect_ros import cli
 from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.errors import DatasetError, StorageError
-from synth_detect_ros.options import leaves
+from synth_detect_ros.options import leaves, read_config
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ['synthesize', 'train', 'evaluate', 'detect', 'show', 'doctor']
-CONFIGURED = ['synthesize', 'train', 'evaluate', 'detect']
+COMMANDS = ['synthesize', 'train', 'evaluate', 'detect', 'show', 'export', 'doctor']
+CONFIGURED = ['synthesize', 'train', 'evaluate', 'detect', 'export']
 
 
 def text_of(capsys, *argv):
@@ -107,7 +107,7 @@ def test_paths_of_flags_are_relative_to_the_working_directory(capsys, tmp_path, 
 def test_text_of_a_flag_arrives_unchanged(capsys, tmp_path, value):
     (tmp_path / 'c.yaml').write_text(printed_config(capsys, 'train', '--out', f'/{value}'))
     again = printed_config(capsys, 'train', '--config', str(tmp_path / 'c.yaml'))
-    assert cli.read_config(TrainConfig, tmp_path / 'c.yaml').out == f'/{value}'
+    assert read_config(TrainConfig, tmp_path / 'c.yaml').out == f'/{value}'
     assert f'/{value}' in again.replace("''", "'").replace('\\"', '"')
 
 

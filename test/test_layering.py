@@ -35,7 +35,7 @@ STOREYS = [
         ),
         *('show', 'train', 'validate'),
     ),
-    ('cli',),
+    ('cli', 'flags'),
     ('nodes',),
 ]
 ROS = {
