@@ -21,8 +21,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from synth_detect_ros.dataset.files import decode_image, encode_image
+from synth_detect_ros.errors import UncalibratedCameraError
 from synth_detect_ros.geometry.boxes import pixels_from_edges, xywh_from_xyxy
-from synth_detect_ros.geometry.camera import Camera, camera_from_info
+from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera, camera_from_info
 from synth_detect_ros.nodes.encodings import IncompleteImageError, decode_pixels
 from synth_detect_ros.structures import Detections
 
@@ -122,6 +123,10 @@ def camera_from_message(info: CameraInfo, *, rectified: bool) -> Camera:
     """
     # ROS 1 writes K, D and P in capitals.
     K, D, P = (getattr(info, n, getattr(info, n.upper(), None)) for n in 'kdp')
+    if K[0] == 0:
+        raise UncalibratedCameraError(
+            f'camera {info.header.frame_id!r} is not calibrated (K[0] == 0): {CALIBRATION_ADVICE}'
+        )
     roi = info.roi
     return camera_from_info(
         info.width, info.height, K, D, P, info.distortion_model,

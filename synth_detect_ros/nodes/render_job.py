@@ -1,0 +1,50 @@
+"""Rendering a data set behind a node's back, so that the node still answers."""
+
+from __future__ import annotations
+
+import threading
+
+from synth_detect_ros.config import SynthesizeConfig
+from synth_detect_ros.dataset.synthesize import synthesize
+from synth_detect_ros.errors import SynthDetectError
+
+
+class RenderJob:
+    """Renders in a thread, which leaves the work to processes.
+
+    Args:
+        config: of the data set.
+
+    Attributes:
+        done: images there are.
+        total: images there will be.
+        rate: images a second of this run.
+        error: why it failed, None as long as it did not.
+    """
+
+    def __init__(self, config: SynthesizeConfig) -> None:
+        self.done, self.total, self.rate = 0, config.count, 0.0
+        self.error: Exception | None = None
+        self._config = config
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name='render')
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread is still at work."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Finish the images in work and end; a later job on the same folder goes on."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            synthesize(self._config, self._progress, self._stop.is_set)
+        except (SynthDetectError, OSError, RuntimeError) as error:
+            self.error = error
+
+    def _progress(self, done: int, total: int, rate: float) -> None:
+        self.done, self.total, self.rate = done, total, rate

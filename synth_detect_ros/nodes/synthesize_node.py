@@ -1,0 +1,266 @@
+"""`synthesize_node`: keep background frames and intrinsics of a live camera, then render."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
+from rclpy.executors import ExternalShutdownException
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import Trigger
+
+from synth_detect_ros.config import CaptureConfig, SynthesizeConfig
+from synth_detect_ros.dataset.backgrounds import BackgroundWriter, FrameRecord, read_background_set
+from synth_detect_ros.dataset.capture import FrameSelector
+from synth_detect_ros.errors import ConfigError, MessageError, SynthDetectError
+from synth_detect_ros.geometry.camera import Camera
+from synth_detect_ros.nodes import conversions
+from synth_detect_ros.nodes.encodings import IncompleteImageError
+from synth_detect_ros.nodes.parameters import declare_parameters, read_parameters
+from synth_detect_ros.nodes.render_job import RenderJob
+from synth_detect_ros.nodes.topics import LATEST, RELIABLE, every, publisher, subscription
+from synth_detect_ros.options import read_config
+from synth_detect_ros.rendering.mesh import read_objects
+
+_PATIENCE_S = 5.0
+_INTERRUPTED = 130
+
+
+class SynthesizeNode(Node):
+    """Captures a background set, or goes on with one; with `render` it then makes the data set.
+
+    Attributes:
+        status: exit status of the process; None as long as there is work.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('synthesize_node')
+        declare_parameters(self, CaptureConfig)
+        self._config = config = read_parameters(self, CaptureConfig)
+        self._render_config = self._read_render_config() if config.render else None
+        if not config.out:
+            raise ConfigError('out: wanted a folder for the background set, got none')
+        self._writer = BackgroundWriter(Path(config.out), config.format)
+        self._selector = self._resume()
+        self._camera: Camera | None = None
+        self._latest: Image | CompressedImage | None = None
+        self._last_image = self._last_info = time.monotonic()
+        self._paused, self._refused, self._broken, self._reason = False, 0, 0, ''
+        self._job: RenderJob | None = None
+        self.status: int | None = None
+        self._diagnostics = publisher(self, DiagnosticArray, '/diagnostics', RELIABLE)
+        self._subscribe()
+        for name in ('capture_now', 'pause', 'resume'):
+            self.create_service(Trigger, f'~/{name}', getattr(self, f'_on_{name}'))
+        every(self, 1.0, self._report)
+        self._proceed()
+
+    def stop(self) -> None:
+        """End early; what is on disk stays, and the next start goes on."""
+        if self._job:
+            self._job.stop()
+
+    def _read_render_config(self) -> SynthesizeConfig:
+        """Read what to render and its models now: not after the drive through the building."""
+        if not self._config.synthesize:
+            raise ConfigError(
+                'synthesize: render needs a configuration file, see config/synthesize.yaml'
+            )
+        config = read_config(SynthesizeConfig, Path(self._config.synthesize))
+        for objects in filter(None, (config.objects, config.distractors)):
+            read_objects(Path(objects))
+        return replace(config, backgrounds=self._config.out)
+
+    def _resume(self) -> FrameSelector:
+        if not self._writer.paths:
+            return FrameSelector(self._config)
+        kept = read_background_set(Path(self._config.out))
+        self.get_logger().info(f'Going on with {len(kept)} frames in {self._config.out}')
+        return FrameSelector(self._config, map(kept.read, range(len(kept))))
+
+    def _subscribe(self) -> None:
+        topic, kind = self.resolve_topic_name('image'), Image
+        if self._config.compressed:
+            topic, kind = f'{topic}/compressed', CompressedImage
+        self._inputs = [subscription(self, kind, topic, self._on_image, LATEST)]
+        self._topic, self._info_topic = topic, self.resolve_topic_name('camera_info')
+        if not self._config.camera_hfov_deg:
+            self._inputs.append(
+                subscription(self, CameraInfo, 'camera_info', self._on_info, LATEST)
+            )
+
+    def _on_info(self, info: CameraInfo) -> None:
+        self._last_info = time.monotonic()
+        self._set_camera(conversions.camera_from_message(info, rectified=self._config.rectified))
+
+    def _set_camera(self, camera: Camera) -> None:
+        if camera != self._camera:
+            self._writer.save_camera(camera)
+            self._camera = camera
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        self._last_image = time.monotonic()
+        self._latest = message
+        if self._paused:
+            return
+        try:
+            image = self._convert(message)
+        except IncompleteImageError as error:
+            self._broken += 1
+            self.get_logger().warning(f'Image skipped: {error}', throttle_duration_sec=_PATIENCE_S)
+            return
+        if self._camera is None:
+            return
+        judgement = self._selector.judge(image, self._last_image)
+        self._reason = judgement.reason
+        if judgement.keep:
+            self._keep(image, message, judgement.sharpness)
+        else:
+            self._refused += 1
+
+    def _convert(self, message: Image | CompressedImage) -> NDArray[np.uint8]:
+        """Return the image as RGB, once its size is known to fit the intrinsics."""
+        image = conversions.rgb_from_message(message)
+        height, width = image.shape[:2]
+        if self._config.camera_hfov_deg:
+            self._set_camera(Camera.from_fov(width, height, self._config.camera_hfov_deg))
+        if self._camera is not None and self._camera.size != (width, height):
+            raise MessageError(
+                f'{self._topic} has {width}x{height} pixels, but {self._info_topic} describes '
+                f'{self._camera.width}x{self._camera.height}. Use the CameraInfo of the same '
+                'camera and mode, or calibrate this mode.'
+            )
+        return image
+
+    def _keep(
+        self, image: NDArray[np.uint8], message: Image | CompressedImage, sharpness: float
+    ) -> Path:
+        stamp = message.header.stamp
+        record = FrameRecord(
+            stamp=stamp.sec + stamp.nanosec * 1e-9,
+            topic=self._topic,
+            encoding=conversions.encoding_of(message),
+            sharpness=sharpness,
+        )
+        path = self._writer.add(image, record)
+        self._selector.add(image, time.monotonic())
+        self._proceed()
+        return path
+
+    def _proceed(self) -> None:
+        """Go on to rendering, or to the end, when all frames are there."""
+        kept, wanted = len(self._writer.paths), self._config.count
+        if kept < wanted:
+            self.get_logger().info(f'{kept} of {wanted} frames kept', throttle_duration_sec=2.0)
+            return
+        self.get_logger().info(f'{kept} frames of {wanted} are in {self._config.out}')
+        for subscribed in self._inputs:
+            self.destroy_subscription(subscribed)
+        self._inputs = []
+        if self._render_config is None:
+            self.status = 0
+        else:
+            self._job = RenderJob(self._render_config)
+
+    def _on_capture_now(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._latest is None or not self._inputs:
+            response.message = f'no image on {self._topic} to keep'
+            return response
+        try:
+            image = self._convert(self._latest)
+        except MessageError as error:
+            response.message = str(error)
+            return response
+        if self._camera is None:
+            response.message = f'no CameraInfo on {self._info_topic} so far'
+            return response
+        sharpness = self._selector.judge(image, time.monotonic()).sharpness
+        response.message = f'{self._keep(image, self._latest, sharpness)} kept'
+        response.success = True
+        return response
+
+    def _on_pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._paused = True
+        return Trigger.Response(success=True, message='paused; capture_now and resume go on')
+
+    def _on_resume(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._paused = False
+        return Trigger.Response(success=True, message='capturing')
+
+    def _report(self) -> None:
+        """Publish the state on /diagnostics, say what is missing, and notice the end."""
+        level, text = self._rendering() if self._job else self._capturing()
+        if level != 'ok':
+            self.get_logger().warning(text, throttle_duration_sec=_PATIENCE_S)
+        values = {
+            'kept': len(self._writer.paths), 'wanted': self._config.count,
+            'refused': self._refused, 'broken': self._broken,
+        }  # fmt: skip
+        if self._job:
+            job = self._job
+            values |= {'rendered': job.done, 'images': job.total, 'images_per_second': job.rate}
+        stamp = self.get_clock().now().to_msg()
+        name = self.get_fully_qualified_name()
+        self._diagnostics.publish(conversions.diagnostics(name, level, text, values, stamp))
+
+    def _capturing(self) -> tuple[str, str]:
+        """Return level and text of what capturing is at."""
+        now = time.monotonic()
+        if now - self._last_image > _PATIENCE_S:
+            return 'warn', f'no image on {self._topic}: is the camera running, is this its topic?'
+        if self._camera is None and now - self._last_info > _PATIENCE_S:
+            return 'warn', (
+                f'images, but no CameraInfo on {self._info_topic}, so no frame is kept: remap '
+                'camera_info to the topic of the driver, or set camera_hfov_deg'
+            )
+        kept = f'{len(self._writer.paths)} of {self._config.count} frames kept'
+        if self._paused:
+            return 'ok', f'paused, {kept}'
+        return (
+            'ok',
+            f'{kept}; the last frame was left out: {self._reason}' if self._reason else kept,
+        )
+
+    def _rendering(self) -> tuple[str, str]:
+        job = self._job
+        text = f'{job.done} of {job.total} images rendered, {job.rate:.1f} images/s'
+        self.get_logger().info(text, throttle_duration_sec=_PATIENCE_S)
+        if job.running:
+            return 'ok', text
+        if job.error:
+            raise job.error
+        self.get_logger().info(f'The data set is in {self._render_config.out}')
+        self.status = 0
+        return 'ok', text
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run until all is captured (and rendered); 1 on an error, 130 when interrupted before."""
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = SynthesizeNode()
+        while node.status is None:
+            rclpy.spin_once(node, timeout_sec=1.0)
+        return node.status
+    except SynthDetectError as error:
+        get_logger('synthesize_node').fatal(str(error))
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return _INTERRUPTED
+    finally:
+        if node:
+            node.stop()
+        rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

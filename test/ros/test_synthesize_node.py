@@ -1,0 +1,191 @@
+"""Capturing over a real graph: what is kept, and what each kind of bad input leads to."""
+
+import re
+import resource
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from graph import FakeCamera
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
+
+from synth_detect_ros.dataset.backgrounds import read_background_set
+from synth_detect_ros.geometry.camera import Camera
+
+pytestmark = pytest.mark.ros
+CAMERA = Camera.from_fov(160, 120, 60.0)
+
+
+def kept(folder):
+    return len(list((folder / 'frames').glob('[0-9]*'))) if (folder / 'frames').exists() else 0
+
+
+def test_good_frames_are_kept_until_there_are_enough(graph, scene, tmp_path):
+    out = tmp_path / 'set'
+    frames = [scene(0), scene(0), np.full((120, 160, 3), 128, np.uint8), scene(1), scene(2)]
+    diagnostics = graph.listen(DiagnosticArray, '/diagnostics')
+    node = graph.start('synthesize_node', out=out, count=3, min_interval_s=0)
+    FakeCamera(graph, frames, CAMERA)
+    graph.until(lambda: not node.running, 'the end of the capture')
+    assert node.wait() == 0
+    backgrounds = read_background_set(out)
+    assert backgrounds.camera == CAMERA
+    assert len(backgrounds) == 3
+    for i in range(3):
+        same = [np.array_equal(backgrounds.read(i), scene(seed)) for seed in range(3)]
+        assert sum(same) == 1
+    records = (out / 'frames.jsonl').read_text().splitlines()
+    assert len(records) == 3 and f'{graph.namespace}/image' in records[0]
+    assert '3 frames of 3' in node.output
+    assert all(d.status[0].name == f'{graph.namespace}/synthesize_node' for d in diagnostics)
+
+
+def test_services_take_a_frame_pause_and_resume(graph, scene, tmp_path):
+    out = tmp_path / 'set'
+    # Nothing is sharp enough: only the service keeps frames.
+    node = graph.start('synthesize_node', out=out, count=3, min_sharpness=1e9)
+    early = graph.call(Trigger, 'synthesize_node/capture_now')
+    assert not early.success and 'no image' in early.message
+    camera = FakeCamera(graph, [scene(i) for i in range(9)], CAMERA)
+    graph.until(lambda: camera.sent > 20, 'frames')
+    assert kept(out) == 0
+    for count in (1, 2):
+        answer = graph.call(Trigger, 'synthesize_node/capture_now')
+        assert answer.success, answer.message
+        assert kept(out) == count
+    assert graph.call(Trigger, 'synthesize_node/pause').success
+    assert graph.call(Trigger, 'synthesize_node/resume').success
+    assert graph.call(Trigger, 'synthesize_node/capture_now').success
+    graph.until(lambda: not node.running, 'the end of the capture')
+    assert node.wait() == 0
+
+
+def test_nothing_is_kept_while_paused(graph, scene, tmp_path):
+    out = tmp_path / 'set'
+    node = graph.start('synthesize_node', out=out, count=1, min_interval_s=0)
+    assert graph.call(Trigger, 'synthesize_node/pause').success
+    camera = FakeCamera(graph, [scene(0)], CAMERA)
+    graph.until(lambda: camera.sent > 20, 'frames')
+    assert kept(out) == 0
+    assert graph.call(Trigger, 'synthesize_node/resume').success
+    graph.until(lambda: not node.running, 'the end of the capture')
+    assert kept(out) == 1
+
+
+def test_full_disk_ends_with_a_message_and_a_restart_goes_on(graph, scene, tmp_path):
+    out = tmp_path / 'set'
+    noise = np.random.default_rng(0).integers(0, 30, (120, 160, 3), dtype=np.uint8)
+    FakeCamera(graph, [scene(i) + noise for i in range(50)], CAMERA)
+    node = graph.start('synthesize_node', out=out, count=6, min_interval_s=0.3)
+    graph.until(lambda: kept(out) >= 2, 'two frames')
+    # No file may grow beyond this: less than a frame, more than the log of the node.
+    resource.prlimit(node.pid, resource.RLIMIT_FSIZE, (20_000, 20_000))
+    graph.until(lambda: not node.running, 'the end of the first run')
+    before = kept(out)
+    assert node.wait() == 1
+    assert 'What was written before is intact' in node.output
+    assert 2 <= before < 6
+    again = graph.start('synthesize_node', out=out, count=6, min_interval_s=0)
+    graph.until(lambda: not again.running, 'the end of the second run')
+    assert again.wait() == 0
+    assert f'Going on with {before} frames' in again.output
+    assert len(read_background_set(out)) == 6
+    once_more = graph.start('synthesize_node', out=out, count=6)
+    assert once_more.wait() == 0
+
+
+def uncalibrated(image, info):
+    info.k = [0.0] * 9
+    return image, info
+
+
+def other_size(image, info):
+    info.width = 320
+    return image, info
+
+
+def unknown_encoding(image, info):
+    image.encoding = 'jpeg9'
+    return image, info
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'message'),
+    [
+        (uncalibrated, r'not calibrated \(K\[0\] == 0\).*camera_hfov_deg'),
+        (other_size, '160x120 pixels, but .*/camera_info describes 320x120'),
+        (unknown_encoding, "'jpeg9' is not known"),
+    ],
+)
+def test_input_that_can_never_work_ends_with_a_message(graph, scene, tmp_path, spoil, message):
+    out = tmp_path / 'set'
+    FakeCamera(graph, [scene(i) for i in range(9)], CAMERA, spoil=spoil)
+    node = graph.start('synthesize_node', out=out, count=2)
+    graph.until(lambda: not node.running, 'the end of the capture')
+    assert node.wait() == 1
+    assert re.search(message, node.output), node.output
+    assert 'Traceback' not in node.output
+    assert kept(out) == 0
+
+
+def test_field_of_view_stands_in_for_a_calibration(graph, scene, tmp_path):
+    out = tmp_path / 'set'
+    FakeCamera(graph, [scene(0)], CAMERA, spoil=uncalibrated)
+    node = graph.start('synthesize_node', out=out, count=1, camera_hfov_deg=60)
+    graph.until(lambda: not node.running, 'the end of the capture')
+    assert node.wait() == 0
+    assert read_background_set(out).camera == CAMERA
+
+
+def test_missing_camera_info_and_broken_frames_are_told_and_survived(graph, scene, tmp_path):
+    """Half an image may be followed by a whole one; CameraInfo may come late."""
+    out, state = tmp_path / 'set', {'half': True, 'info': False}
+
+    def spoil(image, info):
+        if state['half']:
+            image.data = image.data[: len(image.data) // 2]
+        return image, info if state['info'] else None
+
+    FakeCamera(graph, [scene(i) for i in range(9)], CAMERA, spoil=spoil)
+    node = graph.start('synthesize_node', out=out, count=2, min_interval_s=0)
+    graph.until(lambda: 'incomplete image: 28800 of 57600 bytes' in node.output, 'a warning')
+    graph.until(
+        lambda: f'no CameraInfo on {graph.namespace}/camera_info' in node.output, 'a warning'
+    )
+    assert node.running and kept(out) == 0
+    state.update(half=False, info=True)
+    graph.until(lambda: not node.running, 'the end of the capture')
+    assert node.wait() == 0 and kept(out) == 2
+
+
+def test_interrupted_capture_says_so_by_its_status(graph, tmp_path):
+    node = graph.start('synthesize_node', out=tmp_path / 'set', count=2)
+    graph.until(lambda: 'no image on' in node.output, 'a warning')
+    assert node.interrupt() == 130
+    assert 'Traceback' not in node.output
+
+
+def test_publisher_that_does_not_fit_is_told_in_plain_words(graph, tmp_path):
+    graph.node.create_publisher(Image, 'image', qos_profile_sensor_data)
+    name = f'qos_overrides.{graph.namespace}/image.subscription.reliability'
+    node = graph.start('synthesize_node', out=tmp_path / 'set', **{name: 'reliable'})
+    graph.until(lambda: 'does not fit: its reliability offers less' in node.output, 'an error')
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'message'),
+    [
+        ({}, 'out: wanted a folder'),
+        ({'out': 'set', 'count': 0}, 'parameter count'),
+        ({'out': 'set', 'format': 'bmp'}, "format: 'bmp' is not known"),
+        ({'out': 'set', 'render': True}, 'synthesize: render needs a configuration file'),
+    ],
+)
+def test_bad_parameters_end_the_node_at_once(graph, tmp_path, parameters, message):
+    if 'out' in parameters:
+        parameters['out'] = tmp_path / parameters['out']
+    node = graph.start('synthesize_node', **parameters)
+    assert node.wait() == 1
+    assert message in node.output and 'Traceback' not in node.output
