@@ -21,10 +21,14 @@ STEP = 4
 MARGIN = 0.5
 # A ray is true when it projects back to its pixel this well [px]; beyond, distortion models fold.
 TOLERANCE_PX = 0.1
+NEWTON_STEPS = 12
 # Rays farther from the optical axis than this tangent (75 deg) are no picture for a flat image.
 LARGEST_TANGENT = 3.7
-# Resolution of the ideal view over that of the image.
-SMALLEST_ZOOM, LARGEST_ZOOM = 0.25, 2.0
+# A point whose pixel looks this far past it [px of the ideal view] lies where the model folds.
+FOLD_PX = 8.0
+# Resolution of the ideal view over that of the image where the object is, and its bounds.
+OVERSAMPLING = 1.5
+SMALLEST_ZOOM, LARGEST_ZOOM = 0.25, 3.0
 
 
 class Lens:
@@ -67,22 +71,28 @@ class Lens:
         assert self._rays is not None
         points = instance.mesh.vertices @ instance.pose[:3, :3].T + instance.pose[:3, 3]
         directions = points[:, :2] / points[:, 2:]
-        low, high = directions.min(axis=0), directions.max(axis=0)
-        if max(np.abs(low).max(), np.abs(high).max()) > LARGEST_TANGENT:
+        if np.abs(directions).max() > LARGEST_TANGENT or not self._holds(points, directions):
             return None
         # A box in the ideal view has a bent outline in the image: look where its rays are, at
         # every STEP-th pixel, in a box wider by as much.
         nodes, slack = self._rays[::STEP, ::STEP], 2 * STEP / np.diag(self.camera.K)[:2]
-        inside = ((nodes >= low - slack) & (nodes <= high + slack)).all(axis=2)
+        low, high = directions.min(axis=0) - slack, directions.max(axis=0) + slack
+        inside = ((nodes >= low) & (nodes <= high)).all(axis=2)
         rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-        if not len(rows):
-            return None
-        y0, y1 = STEP * (rows[0] - 1), STEP * (rows[-1] + 1) + 1
-        x0, x1 = STEP * (columns[0] - 1), STEP * (columns[-1] + 1) + 1
+        return tuple(  # type: ignore[return-value]
+            slice(max(STEP * (int(found[0]) - 1), 0), min(STEP * (int(found[-1]) + 1) + 1, size))
+            for found, size in zip((rows, columns), self._rays.shape, strict=False)
+        )
+
+    def _holds(self, points: NDArray[np.float64], directions: NDArray[np.float64]) -> bool:
+        """Whether the ray map holds these points (N, 3): each is where its pixel's ray looks."""
+        assert self._rays is not None
         height, width = self._rays.shape[:2]
-        if y0 < 0 or x0 < 0 or y1 > height or x1 > width:
-            return None
-        return slice(y0, y1), slice(x0, x1)
+        x, y = np.rint(project(self.camera, points) + _margins(self.camera)).T
+        if not ((x >= 0) & (y >= 0) & (x < width) & (y < height)).all():
+            return False
+        error = np.abs(self._rays[y.astype(int), x.astype(int)] - directions).max(axis=1)
+        return bool((error * self.camera.K[0, 0] < FOLD_PX).all())
 
     def _bend(self, ideal_layer: Layer, ideal: Camera, window: tuple[slice, slice]) -> Layer:
         assert self._rays is not None
@@ -118,13 +128,34 @@ def _ray_map(camera: Camera) -> NDArray[np.float32]:
     u = np.arange(counts[0]) * STEP - margin_x + (STEP - 1) / 2
     v = np.arange(counts[1]) * STEP - margin_y + (STEP - 1) / 2
     pixels = np.stack(np.meshgrid(u, v), axis=2).reshape(-1, 2)
-    rays = unproject(camera, pixels)
+    rays = _refined(camera, pixels, unproject(camera, pixels))
     rays[~_true_rays(camera, pixels, rays)] = np.nan
     nodes = rays[:, :2].reshape(counts[1], counts[0], 2).astype(np.float32)
     full = cv2.resize(nodes, None, fx=STEP, fy=STEP, interpolation=cv2.INTER_CUBIC)
     return np.asarray(
         full[: camera.height + 2 * margin_y, : camera.width + 2 * margin_x], np.float32
     )
+
+
+def _refined(
+    camera: Camera, pixels: NDArray[np.float64], rays: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Find by Newton's method the rays (N, 3) that the fixed-point iteration did not."""
+    rays = rays.copy()
+    wrong = np.flatnonzero(~_true_rays(camera, pixels, rays))
+    rays[wrong] = unproject(camera.ideal(), pixels[wrong])
+    for _ in range(NEWTON_STEPS):
+        bounded = np.clip(rays[wrong], -2 * LARGEST_TANGENT, 2 * LARGEST_TANGENT)
+        error = project(camera, bounded) - pixels[wrong]
+        step = 1e-5
+        slopes = [
+            (project(camera, bounded + step * axis) - project(camera, bounded)) / step
+            for axis in np.eye(3)[:2]
+        ]
+        jacobian = np.stack(slopes, axis=2) + 1e-6 * np.eye(2)
+        bounded[:, :2] -= np.linalg.solve(jacobian, error[..., None])[..., 0]
+        rays[wrong] = bounded
+    return rays
 
 
 def _true_rays(
@@ -143,7 +174,7 @@ def _ideal_camera(camera: Camera, rays: NDArray[np.float32]) -> Camera:
     columns = np.abs(np.diff(rays[..., 0], axis=1)) * camera.K[0, 0]
     rows = np.abs(np.diff(rays[..., 1], axis=0)) * camera.K[1, 1]
     spacing = np.nanmedian(np.concatenate([columns.reshape(-1), rows.reshape(-1)]))
-    zoom = float(np.clip(1 / spacing, SMALLEST_ZOOM, LARGEST_ZOOM))
+    zoom = float(np.clip(OVERSAMPLING / spacing, SMALLEST_ZOOM, LARGEST_ZOOM))
     # Skew is left out: rays are looked up, so any pinhole that covers them will do.
     K = np.diag([camera.K[0, 0] * zoom, camera.K[1, 1] * zoom, 1.0])
     return replace(camera.ideal(), K=K)

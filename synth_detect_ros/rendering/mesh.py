@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +22,10 @@ from synth_detect_ros.options import Options, build, option, read_mapping
 UNITS = {'m': 1.0, 'mm': 1e-3}
 # Diameters [m] that things in front of a robot's camera have; outside, the unit is wrong.
 PLAUSIBLE_DIAMETER = (0.005, 5.0)
-# A corner keeps the smooth normal up to this angle from its face: half the largest smoothed bend.
-CREASE_DEG = 30.0
+# Faces that bend by more than this meet in a visible edge.
+CREASE_DEG = 40.0
+# Side of a texture [px] beyond which it costs memory and start-up, and shows nothing more.
+LARGEST_TEXTURE = 4096
 # Colour of a file that has none.
 GREY = (178, 178, 178)
 
@@ -167,15 +170,29 @@ def _part(geometry: Any, scale: float) -> MeshPart:
 
 
 def _corner_normals(positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the normals (3F, 3) of triangle corners (3F, 3): smooth, but sharp at creases."""
+    """Return the normals (3F, 3) of triangle corners (3F, 3): smooth, but sharp at creases.
+
+    A corner averages the faces around its point that bend by less than a crease, by area.
+    """
     a, b, c = positions[0::3], positions[1::3], positions[2::3]
     twice_area = np.asarray(np.cross(b - a, c - a), np.float64)
-    corner_face = np.repeat(twice_area, 3, axis=0)
     point = _points(positions)
-    sums = np.stack([np.bincount(point, corner_face[:, k]) for k in range(3)], axis=1)
-    flat, smooth = _unit(corner_face), _unit(np.asarray(sums[point], np.float64))
-    sharp = (flat * smooth).sum(axis=1) < np.cos(np.deg2rad(CREASE_DEG))
-    return np.where(sharp[:, None], flat, smooth)
+    order = np.argsort(point, kind='stable')
+    point = point[order]
+    weighted = np.repeat(twice_area, 3, axis=0)[order]
+    flat = _unit(weighted)
+    total = weighted.copy()
+    for step in range(1, len(point)):  # up to the number of faces around one point
+        left = np.flatnonzero(point[step:] == point[:-step])
+        if not len(left):
+            break
+        smooth = (flat[left] * flat[left + step]).sum(axis=1) > np.cos(np.deg2rad(CREASE_DEG))
+        i, j = left[smooth], left[smooth] + step
+        total[i] += weighted[j]
+        total[j] += weighted[i]
+    normals = np.empty_like(total)
+    normals[order] = _unit(total)
+    return normals
 
 
 def is_closed(corners: NDArray[np.float64]) -> bool:
@@ -238,7 +255,17 @@ def _appearance(geometry: Any, corner: NDArray[np.int64]) -> tuple[Any, Any, NDA
     factor = getattr(material, 'baseColorFactor', None)
     white = np.full_like(grey, 255) if factor is None else np.broadcast_to(factor[:3], grey.shape)
     uv = np.asarray(visual.uv, np.float32)[corner]
-    return uv, np.asarray(image.convert('RGB'), np.uint8), white.astype(np.uint8)
+    return uv, _pixels(image), white.astype(np.uint8)
+
+
+def _pixels(image: Any) -> NDArray[np.uint8]:
+    """Return a PIL image as (H, W, 3) uint8 RGB of at most LARGEST_TEXTURE."""
+    pixels = np.asarray(image.convert('RGB'), np.uint8)
+    scale = LARGEST_TEXTURE / max(pixels.shape)
+    if scale >= 1:
+        return pixels
+    size = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 @dataclass(frozen=True)
