@@ -8,16 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as rle
-
+from synth_detect_ros.dataset.coco import coco_results
 from synth_detect_ros.dataset.files import IMAGE_SUFFIXES, encode_image, write_atomic
 from synth_detect_ros.dataset.loader import read_image
 from synth_detect_ros.detect import Predictor
 from synth_detect_ros.errors import DatasetError
-from synth_detect_ros.geometry.boxes import area, xywh_from_xyxy
 from synth_detect_ros.overlay import draw_detections
-from synth_detect_ros.structures import Detections
 
 RESULTS_FILE = 'detections.json'
 
@@ -52,6 +48,7 @@ def annotate(
     names = _overlay_names(files)
     rows: list[dict[str, Any]] = []
     entries, broken = [], []
+    ids = {label: label + 1 for label in range(len(predictor.classes))}
     for number, (file, name) in enumerate(zip(files, names, strict=True), start=1):
         try:
             image = read_image(file)
@@ -62,12 +59,12 @@ def annotate(
         found = predictor.detect(image, score_threshold)
         height, width = image.shape[:2]
         entries.append({'id': number, 'file_name': str(file), 'width': width, 'height': height})
-        rows += coco_rows(found, number, first_id=len(rows) + 1)
+        rows += coco_results(found, number, ids, first_id=len(rows) + 1)
         picture = draw_detections(image, found, predictor.classes)
         write_atomic(out / name, encode_image(picture, 'jpg'))
         if progress is not None:
             progress(number, len(files))
-    categories = [{'id': i, 'name': n} for i, n in enumerate(predictor.classes, start=1)]
+    categories = [{'id': ids[i], 'name': name} for i, name in enumerate(predictor.classes)]
     content = {'images': entries, 'categories': categories, 'annotations': rows}
     write_atomic(out / RESULTS_FILE, (json.dumps(content) + '\n').encode())
     if broken:
@@ -76,27 +73,6 @@ def annotate(
             f'{broken[0]}; the others are in {out}'
         )
     return out / RESULTS_FILE
-
-
-def coco_rows(found: Detections, image_id: int, first_id: int = 1) -> list[dict[str, Any]]:
-    """Return detections as COCO annotations with scores; category = label + 1."""
-    boxes, areas = xywh_from_xyxy(found.boxes), area(found.boxes)
-    rows = []
-    for i in range(len(found)):
-        row = {
-            'id': first_id + i,
-            'image_id': image_id,
-            'category_id': int(found.labels[i]) + 1,
-            'score': round(float(found.scores[i]), 5),
-            'bbox': [round(float(v), 2) for v in boxes[i]],
-            'area': round(float(areas[i]), 2),
-            'iscrowd': 0,
-        }
-        if found.masks is not None:
-            code = rle.encode(np.asfortranarray(found.masks[i], np.uint8))
-            row['segmentation'] = code | {'counts': code['counts'].decode()}
-        rows.append(row)
-    return rows
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:

@@ -21,7 +21,7 @@ from synth_detect_ros.detect import Predictor
 from synth_detect_ros.errors import ConfigError, DatasetError
 from synth_detect_ros.geometry.boxes import iou, xyxy_from_xywh
 from synth_detect_ros.overlay import GREEN, draw_boxes, draw_detections
-from synth_detect_ros.score import Matchup, Row, match, match_classes, score, score_detections
+from synth_detect_ros.score import Matchup, Row, match, score, score_detections
 from synth_detect_ros.structures import Detections
 
 __all__ = ['evaluate', 'frame_error', 'metrics_table', 'score_detections']
@@ -62,23 +62,26 @@ def evaluate(
     truth = read_coco(Path(config.annotations))
     files = image_files(Path(config.images), truth['images'])
     predictor = Predictor(Path(config.model), config.device)
-    match_classes(truth['categories'], predictor.classes)  # before the work, not after it
-    detections, durations = [], []
-    for done, file in enumerate(files, start=1):
-        image = read_image(file)
-        start = time.perf_counter()
-        detections.append(predictor.detect(image))
-        durations.append(1e3 * (time.perf_counter() - start))
-        if progress is not None:
-            progress(done, len(files))
+    durations: list[float] = []
+
+    def detections() -> Iterator[Detections]:
+        for done, file in enumerate(files, start=1):
+            image = read_image(file)
+            start = time.perf_counter()
+            found = predictor.detect(image)
+            durations.append(1e3 * (time.perf_counter() - start))
+            if progress is not None:
+                progress(done, len(files))
+            yield found
+
     image_ids = [row['id'] for row in truth['images']]
-    matchup = match(detections, image_ids, truth, predictor.classes, config.exclude)
+    matchup = match(detections(), image_ids, truth, predictor.classes, config.exclude)
     result = score(matchup, masks=predictor.has_masks)
     result['ms_per_image'] = statistics.median(durations)
     if config.json:
         write_file(Path(config.json), (json.dumps(result, indent=2) + '\n').encode())
     if config.overlays:
-        pictures = worst_frames(matchup, detections, files, predictor.classes, config.worst)
+        pictures = worst_frames(matchup, predictor, files, config.worst)
         for name, picture in pictures:
             write_file(Path(config.overlays) / name, encode_image(picture, 'jpg'))
     return result
@@ -126,11 +129,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def worst_frames(
-    matchup: Matchup,
-    detections: Sequence[Detections],
-    files: Sequence[Path],
-    classes: Sequence[str],
-    count: int,
+    matchup: Matchup, predictor: Predictor, files: Sequence[Path], count: int
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yield file names and pictures of the frames with the largest error, the worst first.
 
@@ -143,9 +142,10 @@ def worst_frames(
     for rank, k in enumerate(ranked):
         image = read_image(files[k])
         rows = truth.get(ids[k], [])
-        names = [classes[row['category_id']] for row in rows]
+        names = [matchup.names[row['category_id']] for row in rows]
         picture = draw_boxes(image, _boxes(rows), names, GREEN)
-        picture = draw_detections(picture, detections[k].above(SHOWN_SCORE), classes)
+        found_here = predictor.detect(image, SHOWN_SCORE)  # anew: keeping all masks takes GBs
+        picture = draw_detections(picture, found_here, predictor.classes)
         yield f'{rank:03d}_{files[k].stem}.jpg', picture
 
 

@@ -88,7 +88,8 @@ def write_yolo(images: Path, coco: Row, out: Path, val_share: float) -> None:
     for part, chosen in (('train', names[:first_val]), ('val', names[first_val:])):
         (out / f'{part}.txt').write_text(''.join(f'./images/{name}\n' for name in chosen))
     classes = {label: row['name'] for label, row in enumerate(coco['categories'])}
-    data = {'path': '.', 'train': 'train.txt', 'val': 'val.txt', 'names': classes}
+    # Without `path` YOLO takes the folder of this file.
+    data = {'train': 'train.txt', 'val': 'val.txt', 'names': classes}
     (out / 'data.yaml').write_text(yaml.safe_dump(data, sort_keys=False))
 
 

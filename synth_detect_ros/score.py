@@ -10,19 +10,18 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from synth_detect_ros.dataset.coco import quiet_coco
+from synth_detect_ros.dataset.coco import coco_results, quiet_coco
 from synth_detect_ros.errors import DatasetError
-from synth_detect_ros.geometry.boxes import area, iou, xywh_from_xyxy, xyxy_from_xywh
+from synth_detect_ros.geometry.boxes import iou, xyxy_from_xywh
 from synth_detect_ros.structures import Detections
 
 Row = dict[str, Any]
@@ -52,7 +51,7 @@ class Matchup:
 
 
 def score_detections(
-    detections: Sequence[Detections],
+    detections: Iterable[Detections],
     image_ids: Sequence[int],
     ground_truth: Mapping[str, Any],
     classes: Sequence[str],
@@ -65,7 +64,8 @@ def score_detections(
     alarms. Classes that only one side knows are left out, with a line in the log.
 
     Args:
-        detections: one an image.
+        detections: one an image; read one at a time, so that an iterator saves the memory of
+            all masks.
         image_ids: COCO ids of these images, in the same order.
         ground_truth: COCO mapping, see `dataset.coco.check_coco`.
         classes: names of the detector's labels.
@@ -99,28 +99,28 @@ def score(matchup: Matchup, masks: bool = False) -> dict[str, Any]:
 
 
 def match(
-    detections: Sequence[Detections],
+    detections: Iterable[Detections],
     image_ids: Sequence[int],
     ground_truth: Mapping[str, Any],
     classes: Sequence[str],
     exclude: str = '',
 ) -> Matchup:
     """Select what is to be compared; arguments and errors as in `score_detections`."""
-    sizes = {row['id']: row for row in ground_truth['images']}
-    unknown = [i for i in image_ids if i not in sizes]
-    if unknown or len(detections) != len(image_ids):
-        raise DatasetError(
-            f'wanted detections for each of {len(image_ids)} images of the annotations, got '
-            f'{len(detections)}; not in the annotations: {unknown or "none"}'
-        )
+    entries = {row['id']: row for row in ground_truth['images']}
+    unknown = [str(i) for i in image_ids if i not in entries]
+    if unknown:
+        raise DatasetError(f'images that are not in the annotations: {", ".join(unknown)}')
     labels = match_classes(ground_truth['categories'], classes)
     _log_left_out({row['name'] for row in ground_truth['categories']}, set(classes))
     truth = _truth(ground_truth, set(image_ids), labels)
     kept = [row for row in truth if not (exclude and row.get(exclude))]
     excluded = [row for row in truth if exclude and row.get(exclude)]
-    found = _results(detections, image_ids, set(labels.values()))
+    same = {label: label for label in labels.values()}
+    found: list[Row] = []
+    for image_id, one in _paired(image_ids, detections):
+        found += coco_results(one, image_id, same, first_id=len(found) + 1)
     return Matchup(
-        images=[sizes[i] for i in image_ids],
+        images=[entries[i] for i in image_ids],
         truth=kept,
         found=_without_excluded(found, kept, excluded),
         names={label: classes[label] for label in sorted(labels.values())},
@@ -176,29 +176,20 @@ def _truth(
     ]
 
 
-def _results(
-    detections: Sequence[Detections], image_ids: Sequence[int], labels: set[int]
-) -> list[Row]:
-    """Return detections of the known labels as COCO results."""
-    rows: list[Row] = []
-    for image_id, found in zip(image_ids, detections, strict=True):
-        boxes, areas = xywh_from_xyxy(found.boxes), area(found.boxes)
-        for i in range(len(found)):
-            if int(found.labels[i]) not in labels:
-                continue
-            row = {
-                'id': len(rows) + 1,
-                'image_id': image_id,
-                'category_id': int(found.labels[i]),
-                'score': float(found.scores[i]),
-                'bbox': boxes[i].tolist(),
-                'area': float(areas[i]),
-                'iscrowd': 0,
-            }
-            if found.masks is not None:
-                row['segmentation'] = rle.encode(np.asfortranarray(found.masks[i], np.uint8))
-            rows.append(row)
-    return rows
+def _paired(
+    image_ids: Sequence[int], detections: Iterable[Detections]
+) -> Iterator[tuple[int, Detections]]:
+    """Yield image ids with their detections, one at a time."""
+    number = 0
+    for number, found in enumerate(detections, start=1):
+        if number > len(image_ids):
+            break
+        yield image_ids[number - 1], found
+    if number != len(image_ids):
+        raise DatasetError(
+            f'wanted detections for each of {len(image_ids)} images, got '
+            f'{min(number, len(image_ids))}{" and more" * (number > len(image_ids))}'
+        )
 
 
 def _without_excluded(found: list[Row], kept: list[Row], excluded: list[Row]) -> list[Row]:

@@ -3,9 +3,8 @@ import json
 import cv2
 import numpy as np
 import pytest
-from pycocotools import mask as rle
 
-from synth_detect_ros.annotate import annotate, coco_rows, find_images
+from synth_detect_ros.annotate import annotate, find_images
 from synth_detect_ros.dataset.coco import check_coco
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.structures import Detections
@@ -83,16 +82,3 @@ def test_a_missing_image_is_named(tmp_path):
 def test_a_folder_without_images_is_named(tmp_path):
     with pytest.raises(DatasetError, match='no images'):
         find_images([tmp_path])
-
-
-def test_nothing_found_gives_no_rows():
-    empty = Detections(np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 4)))
-    assert coco_rows(empty, 1) == []
-
-
-def test_mask_and_box_survive_json():
-    found = FindsOne().detect(np.zeros((120, 160, 3), np.uint8), 0)
-    (row,) = json.loads(json.dumps(coco_rows(found, 5, first_id=9)))
-    assert (row['id'], row['image_id'], row['category_id']) == (9, 5, 2)
-    assert row['bbox'] == [20, 30, 60, 60]
-    assert np.array_equal(rle.decode(row['segmentation']), found.masks[0])

@@ -1,9 +1,12 @@
 import json
 
+import numpy as np
 import pytest
+from pycocotools import mask as rle
 
-from synth_detect_ros.dataset.coco import read_coco
+from synth_detect_ros.dataset.coco import coco_results, quiet_coco, read_coco
 from synth_detect_ros.errors import DatasetError
+from synth_detect_ros.structures import Detections
 
 
 def content():
@@ -72,3 +75,35 @@ def without(part, key):
 def test_what_is_no_annotation_file_is_refused(tmp_path, value, message):
     with pytest.raises(DatasetError, match=message):
         read_coco(write(tmp_path, value))
+
+
+def two_found():
+    masks = np.zeros((2, 12, 16), bool)
+    masks[0, 3:9, 2:8] = True
+    boxes = np.array([[2, 3, 8, 9], [0, 0, 4, 2]], np.float64)
+    return Detections(np.array([1, 0]), np.array([0.75, 0.5]), boxes, masks)
+
+
+def test_nothing_found_gives_no_rows():
+    empty = Detections(np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 4)))
+    assert coco_results(empty, 1, {0: 1}, 1) == []
+
+
+def test_box_score_and_mask_survive_json():
+    rows = json.loads(json.dumps(coco_results(two_found(), 5, {0: 10, 1: 20}, 9)))
+    assert [row['id'] for row in rows] == [9, 10]
+    assert [row['category_id'] for row in rows] == [20, 10]
+    assert {row['image_id'] for row in rows} == {5}
+    assert (rows[0]['bbox'], rows[0]['area'], rows[0]['score']) == ([2, 3, 6, 6], 36, 0.75)
+    for row, mask in zip(rows, two_found().masks, strict=True):
+        assert np.array_equal(rle.decode(row['segmentation']), mask)
+
+
+def test_labels_without_a_category_are_left_out_and_ids_stay_in_a_row():
+    rows = coco_results(two_found(), 5, {0: 10}, 1)
+    assert [(row['id'], row['category_id']) for row in rows] == [(1, 10)]
+
+
+def test_index_is_silent(capsys):
+    assert quiet_coco(content()).imgs[5]['file_name'] == 'a.png'
+    assert capsys.readouterr().out == ''

@@ -2,6 +2,7 @@ import contextlib
 import copy
 import io
 import logging
+import weakref
 
 import numpy as np
 import pytest
@@ -117,10 +118,31 @@ def test_no_common_class_names_both_sides():
         score_detections([found()], [0], coco([(0, 10, A)]), ('mug', 'fork'))
 
 
-@pytest.mark.parametrize('ids', [[0, 1], [7], [0, 7]])
-def test_images_that_do_not_fit_are_refused(ids):
-    with pytest.raises(DatasetError, match='wanted detections for each of'):
-        score_detections([found()], ids, coco([(0, 10, A)]), CLASSES)
+@pytest.mark.parametrize(('count', 'got'), [(0, 'got 0'), (1, 'got 1'), (3, 'got 2 and more')])
+def test_numbers_of_images_and_detections_must_agree(count, got):
+    with pytest.raises(DatasetError, match=f'each of 2 images, {got}$'):
+        score_detections([found()] * count, [0, 1], coco([(0, 10, A)]), CLASSES)
+
+
+def test_images_that_are_not_annotated_are_named():
+    with pytest.raises(DatasetError, match='not in the annotations: 7, 8'):
+        score_detections([found()] * 3, [0, 7, 8], coco([(0, 10, A)]), CLASSES)
+
+
+def test_masks_of_no_more_than_the_last_image_are_held():
+    alive = []
+
+    def detections():
+        for _ in range(3):
+            assert sum(ref() is not None for ref in alive) <= 1
+            one = found((0, 0.9, A), masks=masks_of(A))
+            alive.append(weakref.ref(one.masks))
+            yield one
+            del one
+
+    truth = with_segmentation(coco([(0, 10, A), (1, 10, A), (2, 10, A)]))
+    result = score_detections(detections(), [0, 1, 2], truth, CLASSES, masks=True)
+    assert result['segm']['AP'] == pytest.approx(1)
 
 
 @pytest.mark.parametrize('box', [B, (64, 24, 118, 96), (70, 30, 110, 90)])

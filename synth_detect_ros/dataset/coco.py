@@ -1,4 +1,4 @@
-"""Reading COCO annotation files, checked once, so that what follows can trust them.
+"""COCO annotations: files checked once, so that what follows can trust them, and results as rows.
 
 Format: https://cocodataset.org/#format-data, object detection. Boxes are x, y, width, height in
 edge coordinates.
@@ -13,9 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from synth_detect_ros.errors import DatasetError
+from synth_detect_ros.geometry.boxes import area, xywh_from_xyxy
+from synth_detect_ros.structures import Detections
 
 REQUIRED_KEYS = {
     'images': ('id', 'file_name', 'width', 'height'),
@@ -54,6 +58,38 @@ def quiet_coco(content: dict[str, Any]) -> COCO:
         coco.dataset = content
         coco.createIndex()
     return coco
+
+
+def coco_results(
+    found: Detections, image_id: int, category_ids: Mapping[int, int], first_id: int
+) -> list[dict[str, Any]]:
+    """Return the detections of one image as COCO annotations with a score.
+
+    Args:
+        found: detections.
+        image_id: COCO id of the image.
+        category_ids: label -> COCO id; detections of other labels are left out.
+        first_id: ids of the rows count from here.
+    """
+    boxes, areas = xywh_from_xyxy(found.boxes), area(found.boxes)
+    rows: list[dict[str, Any]] = []
+    for i in range(len(found)):
+        if int(found.labels[i]) not in category_ids:
+            continue
+        row = {
+            'id': first_id + len(rows),
+            'image_id': image_id,
+            'category_id': category_ids[int(found.labels[i])],
+            'score': float(found.scores[i]),
+            'bbox': boxes[i].tolist(),
+            'area': float(areas[i]),
+            'iscrowd': 0,
+        }
+        if found.masks is not None:
+            code = rle.encode(np.asfortranarray(found.masks[i], np.uint8))
+            row['segmentation'] = {'size': code['size'], 'counts': code['counts'].decode()}
+        rows.append(row)
+    return rows
 
 
 def check_coco(content: Any, source: str) -> None:
