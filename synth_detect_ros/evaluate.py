@@ -20,8 +20,9 @@ from synth_detect_ros.dataset.loader import read_image
 from synth_detect_ros.detect import Predictor
 from synth_detect_ros.errors import ConfigError, DatasetError
 from synth_detect_ros.geometry.boxes import iou, xyxy_from_xywh
+from synth_detect_ros.matchup import Matchup, Row, match
 from synth_detect_ros.overlay import GREEN, draw_boxes, draw_detections
-from synth_detect_ros.score import Matchup, Row, match, score, score_detections
+from synth_detect_ros.score import score, score_detections
 from synth_detect_ros.structures import Detections
 
 __all__ = ['evaluate', 'frame_error', 'metrics_table', 'score_detections']

@@ -29,6 +29,7 @@ STOREYS = [
             'doctor',
             'evaluate',
             'export',
+            'matchup',
             'overlay',
             'run_log',
             'score',
