@@ -2,7 +2,10 @@
 
 import errno
 import json
+import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -15,6 +18,8 @@ from safetensors.torch import save_file
 from synth_detect_ros import cli
 from synth_detect_ros.dataset import files
 from synth_detect_ros.options import to_mapping
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope='module')
@@ -193,6 +198,35 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(
     assert 'metrics.json' in line and 'No space left on device' in line
     assert [p.name for p in tmp_path.iterdir()] == ['metrics.json']
     assert old.read_text() == '{}'
+
+
+def run_on_a_small_disk(*argv, limit):
+    """Run a command that cannot write a file of more than `limit` bytes."""
+
+    def small():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    command = [sys.executable, '-m', 'synth_detect_ros.cli', *map(str, argv)]
+    result = subprocess.run(
+        command, cwd=ROOT, preexec_fn=small, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1, result.stderr
+    assert 'Traceback' not in result.stderr
+    return result.stderr.splitlines()[-1]
+
+
+def test_training_on_a_full_disk_says_which_file(tmp_path, dataset):
+    config = write_train_config(dataset, tmp_path / 'run', steps=1)
+    line = run_on_a_small_disk('train', '--config', config, limit=200_000)
+    assert line.startswith(f'synth-detect: error: {tmp_path}/run/')
+    assert 'cannot be written' in line
+
+
+def test_synthesis_on_a_full_disk_says_which_file(tmp_path):
+    argv = write_scene(tmp_path, tetrahedron(0.1))
+    line = run_on_a_small_disk(*argv, '--workers', '2', '--count', '20', limit=1500)
+    assert line.startswith('synth-detect: error: ')
+    assert 'cannot be written' in line and 'start again to continue' in line
 
 
 def write_scene(folder: Path, mesh: str | None = None, unit: str = 'm'):
