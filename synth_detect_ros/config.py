@@ -39,7 +39,7 @@ class PoseConfig(Options):
         high=1e3,
     )
     size_fraction: tuple[float, float] = option(
-        (0.12, 0.7),
+        (0.1, 1.0),
         "apparent diameter over the image's shorter side, used when distance_m is null",
         low=0.01,
         high=2,
