@@ -129,7 +129,7 @@ class FakeCamera:
     def __init__(self, graph, frames, camera, spoil=lambda image, info: (image, info)):
         images = graph.node.create_publisher(Image, 'image', 5)
         infos = graph.node.create_publisher(CameraInfo, 'camera_info', 5)
-        self.sent = 0
+        self.stamps: list[Any] = []
 
         def tick():
             header = Header(stamp=graph.node.get_clock().now().to_msg(), frame_id='optical')
@@ -138,6 +138,10 @@ class FakeCamera:
             if info is not None:
                 infos.publish(info)
             images.publish(image)
-            self.sent += 1
+            self.stamps.append(header.stamp)
 
         graph.node.create_timer(0.05, tick)
+
+    @property
+    def sent(self) -> int:
+        return len(self.stamps)

@@ -1,0 +1,197 @@
+"""Live detection over a real graph, with a tiny network of random weights."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from graph import FakeCamera
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from synth_detect_ros.bundle import save_bundle
+from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.detect import Predictor
+from synth_detect_ros.detectors.rcnn import RCNN
+from synth_detect_ros.geometry.camera import Camera
+from synth_detect_ros.nodes import detect_node
+from synth_detect_ros.overlay import draw_detections
+
+pytestmark = pytest.mark.ros
+CAMERA = Camera.from_fov(160, 120, 60.0)
+THRESHOLD = 0.2
+
+
+@pytest.fixture(scope='module')
+def bundle(tmp_path_factory):
+    """Return a bundle with masks whose network is as small as it gets."""
+    torch.manual_seed(0)
+    config = DetectorConfig(
+        architecture='mask_rcnn', weights='none', fpn_channels=8, box_head_convs=1,
+        box_head_channels=16, min_side=64, proposals=20, score_threshold=0.0,
+    )  # fmt: skip
+    detector = RCNN(config, ['box', 'cube'], load_weights=False)
+    return save_bundle(tmp_path_factory.mktemp('model') / 'bundle', detector, {})
+
+
+def value(diagnostics, key):
+    """Return the latest value of a key on /diagnostics, None when it is not there yet."""
+    values = {v.key: v.value for v in diagnostics[-1].status[0].values} if diagnostics else {}
+    return float(values[key]) if key in values else None
+
+
+def message(diagnostics):
+    """Return the latest line for people on /diagnostics."""
+    return diagnostics[-1].status[0].message if diagnostics else ''
+
+
+def test_live_detections_are_those_of_the_library(graph, scene, bundle):
+    frames = [scene(seed) for seed in range(3)]
+    camera = FakeCamera(graph, frames, CAMERA)
+    texts = graph.listen(String, 'detect_node/detections_json')
+    masks = graph.listen(Image, 'detect_node/masks')
+    overlays = graph.listen(Image, 'detect_node/overlay')
+    diagnostics = graph.listen(DiagnosticArray, '/diagnostics')
+    node = graph.start(
+        'detect_node', model=bundle, publish_json=True, score_threshold=THRESHOLD, device='cpu'
+    )
+    graph.until(lambda: len(texts) > 3 and masks and overlays, 'detections')
+    graph.until(lambda: value(diagnostics, 'age_ms_p95') is not None, 'diagnostics')
+
+    overlay = overlays[0]
+    stamp = overlay.header.stamp
+    assert overlay.header.frame_id == 'optical'
+    assert stamp in camera.stamps
+    frame = frames[camera.stamps.index(stamp) % 3]
+    predictor = Predictor(bundle, 'cpu')
+    expected = predictor.detect(frame, THRESHOLD)
+    assert len(expected) > 1
+    pixels = np.frombuffer(overlay.data, np.uint8).reshape(120, 160, 3)
+    assert np.array_equal(pixels, draw_detections(frame, expected, predictor.classes))
+
+    time_ns = stamp.sec * 10**9 + stamp.nanosec
+    results = next(r for r in (json.loads(t.data) for t in texts) if r[0]['image_id'] == time_ns)
+    assert [r['category_name'] for r in results] == [
+        predictor.classes[label] for label in expected.labels
+    ]
+    assert np.allclose([r['score'] for r in results], expected.scores, atol=1e-4)
+
+    labels = next(m for m in masks if m.header.stamp == stamp)
+    assert labels.encoding == '16UC1'
+    ids = np.frombuffer(labels.data, np.uint16).reshape(120, 160)
+    assert np.array_equal(ids == 1, expected.masks[0])
+    assert value(diagnostics, 'broken') == 0
+    assert value(diagnostics, 'inference_ms') > 0
+    assert node.interrupt() == 0
+    assert 'Traceback' not in node.output
+
+
+def set_threshold(graph, number):
+    request = SetParameters.Request()
+    request.parameters = [
+        Parameter(
+            name='score_threshold',
+            value=ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=number),
+        )
+    ]
+    return graph.call(SetParameters, 'detect_node/set_parameters', request).results[0]
+
+
+def change(graph, transition):
+    request = ChangeState.Request(transition=Transition(id=transition))
+    return graph.call(ChangeState, 'detect_node/change_state', request).success
+
+
+def state(graph):
+    return graph.call(GetState, 'detect_node/get_state').current_state.label
+
+
+def test_every_transition_and_a_live_change_of_the_threshold(graph, scene, bundle):
+    FakeCamera(graph, [scene(0)], CAMERA)
+    texts = graph.listen(String, 'detect_node/detections_json')
+    node = graph.start(
+        'detect_node', model=bundle, publish_json=True, autostart=False, device='cpu',
+        score_threshold=THRESHOLD,
+    )  # fmt: skip
+    assert state(graph) == 'unconfigured'
+    for _ in range(2):
+        assert change(graph, Transition.TRANSITION_CONFIGURE)
+        assert state(graph) == 'inactive'
+        texts.clear()
+        graph.spin(0.5)
+        assert not texts
+        assert change(graph, Transition.TRANSITION_ACTIVATE)
+        graph.until(lambda: texts, 'detections')
+        assert state(graph) == 'active'
+        assert change(graph, Transition.TRANSITION_DEACTIVATE)
+        assert change(graph, Transition.TRANSITION_CLEANUP)
+        assert state(graph) == 'unconfigured'
+
+    assert change(graph, Transition.TRANSITION_CONFIGURE)
+    assert change(graph, Transition.TRANSITION_ACTIVATE)
+    graph.until(lambda: texts and json.loads(texts[-1].data), 'detections')
+    refused = set_threshold(graph, 1.5)
+    assert not refused.successful and 'score_threshold' in refused.reason
+    assert set_threshold(graph, 1.0).successful
+    graph.until(lambda: texts and not json.loads(texts[-1].data), 'no detections')
+    assert change(graph, Transition.TRANSITION_ACTIVE_SHUTDOWN)
+    assert state(graph) == 'finalized'
+    assert node.interrupt() == 0
+
+
+def test_frames_that_cannot_be_used_are_skipped_and_reported(graph, scene, bundle):
+    kind = {'spoil': 'half'}
+
+    def spoil(image, info):
+        if kind['spoil'] == 'half':
+            image.data = image.data[:100]
+        elif kind['spoil'] == 'encoding':
+            image.encoding = 'jpeg9'
+        return image, info
+
+    FakeCamera(graph, [scene(0)], CAMERA, spoil=spoil)
+    overlays = graph.listen(Image, 'detect_node/overlay')
+    diagnostics = graph.listen(DiagnosticArray, '/diagnostics')
+    node = graph.start('detect_node', model=bundle, device='cpu')
+    for spoiled, text in (('half', 'incomplete image'), ('encoding', "'jpeg9' is not known")):
+        kind['spoil'] = spoiled
+        graph.until(lambda text=text: text in message(diagnostics), text)
+        assert diagnostics[-1].status[0].level == b'\x02'
+    assert 'Image skipped: incomplete image' in node.output
+    assert not overlays
+    kind['spoil'] = ''
+    graph.until(lambda: overlays, 'detections')
+    graph.until(lambda: diagnostics[-1].status[0].level == b'\x00', 'a good state')
+    assert value(diagnostics, 'broken') > 0
+
+
+def test_truncated_bundle_ends_the_process_with_a_message(graph, tmp_path, bundle):
+    broken = tmp_path / 'broken'
+    shutil.copytree(bundle, broken)
+    weights = (broken / 'weights.safetensors').read_bytes()
+    (broken / 'weights.safetensors').write_bytes(weights[: len(weights) // 2])
+    node = graph.start('detect_node', model=broken, device='cpu')
+    assert node.wait() == 1
+    assert f'Not configured: {broken}' in node.output and 'truncated' in node.output
+    assert 'Traceback' not in node.output
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'message'),
+    [
+        (['model:=nowhere'], 'Not configured: .*nowhere: no trained model here'),
+        (['model:=nowhere', 'device:=tpu'], "device: 'tpu' is not known"),
+        (['score_threshold:=2.0'], 'parameter score_threshold'),
+    ],
+)
+def test_bad_parameters_end_the_node_at_once(capfd, parameters, message):
+    arguments = [word for parameter in parameters for word in ('-p', parameter)]
+    assert detect_node.main(['--ros-args', *arguments]) == 1
+    assert re.search(message, capfd.readouterr().err)
