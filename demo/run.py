@@ -29,7 +29,7 @@ must be in them."""
 def main() -> int:
     """Run the demo; return the exit status: 0 done, 1 a stage failed, 2 the data are missing."""
     arguments = _arguments()
-    settings = yaml.safe_load((ROOT / 'demo' / 'demo.yaml').read_text())
+    settings = yaml.safe_load(arguments.settings.read_text())
     data, weights = _folder('DATA', 'data'), _folder('WEIGHTS', 'weights')
     try:
         stages.check_inputs(settings, data, weights)
@@ -37,8 +37,9 @@ def main() -> int:
         print(f'{error}\n\n{HELP}', file=sys.stderr)
         return 2
     out = arguments.out.resolve()
-    names = {str(out): os.path.relpath(out), str(data): '$DATA', str(weights): '$WEIGHTS'}
-    runner = Runner(out, {**names, str(Path(sys.executable).parent) + '/': '', f'{ROOT}/': ''})
+    scripts = f'{Path(sys.executable).parent}/'
+    names = {str(data): '$DATA', str(weights): '$WEIGHTS', scripts: '', f'{ROOT}/': ''}
+    runner = Runner(out, names)
     demo = stages.Demo(settings, data, weights, out, runner)
     try:
         records = run_stages(demo, arguments.freeze)
@@ -59,6 +60,9 @@ def _arguments() -> argparse.Namespace:
         default='first_stage',
         choices=('first_stage', 'none'),
         help='none: train a naive twin, nothing frozen, for the same time as well',
+    )
+    parser.add_argument(
+        '--settings', type=Path, default=ROOT / 'demo' / 'demo.yaml', help='all numbers'
     )
     parser.add_argument('--out', type=Path, default=ROOT / 'build' / 'demo', help='results')
     return parser.parse_args()

@@ -145,12 +145,13 @@ def train(demo: Demo, captured: dict[str, Any], freeze: str, name: str) -> dict[
         for key, value in {**settings['config'], **weights}.items():
             command += ['--set', f'{key}={value}']
         demo.runner.run(name, command, timeout_s=settings['config']['time_limit_s'] + 600)
-        last = (folder / 'run' / 'log.csv').read_text().splitlines()[-1].split(',')
+        step, elapsed = (folder / 'run' / 'log.csv').read_text().splitlines()[-1].split(',')[:2]
         model = yaml.safe_load((folder / 'run' / 'bundle' / 'model.yaml').read_text())
         return {
             'images': captured['results']['images'],
-            'steps': int(last[0]),
-            'seconds': float(last[1]),
+            # The log has every n-th step; the model is the best one, perhaps not the last.
+            'steps': max(int(step), model['training']['steps']),
+            'seconds': max(float(elapsed), model['training']['seconds']),
             'model': model,
         }
 
