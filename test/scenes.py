@@ -65,7 +65,7 @@ def write_textured_cube(folder: Path, side: float = 0.1) -> Path:
 
 def write_sphere(folder: Path, radius: float = 0.05, colour: tuple[int, ...] = BLUE) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    ball = trimesh.creation.icosphere(subdivisions=5, radius=radius)
+    ball = trimesh.creation.icosphere(subdivisions=4, radius=radius)
     ball.visual.vertex_colors = (*colour, 255)
     ball.export(folder / 'ball.ply')
     return folder / 'ball.ply'

@@ -159,8 +159,9 @@ def _poisson(back: Image, front: Image) -> Image:
     mask = cv2.copyMakeBorder(mask, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
     box = box_of_mask(mask > 0).astype(int)
     centre = int(box[0] + (box[2] - box[0]) // 2), int(box[1] + (box[3] - box[1]) // 2)
-    clone = cv2.seamlessClone(source, padded, mask, centre, cv2.NORMAL_CLONE)
-    return np.asarray(clone[pad:-pad, pad:-pad], np.uint8)
+    clone = cv2.seamlessClone(source, padded, mask.copy(), centre, cv2.NORMAL_CLONE)
+    # OpenCV writes into the mask, and its solver leaves traces of rounding outside.
+    return np.asarray(np.where(mask[..., None] > 0, clone, padded)[pad:-pad, pad:-pad], np.uint8)
 
 
 def _blur_objects(image: Image, alpha: NDArray[np.uint8], sigma: float) -> Image:

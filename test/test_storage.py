@@ -1,0 +1,177 @@
+"""The data set on disk: what is written is read, whole or not at all, and loads as COCO."""
+
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from synth_detect_ros.config import OutputConfig
+from synth_detect_ros.dataset import files
+from synth_detect_ros.dataset.storage import SHARD, DatasetWriter, open_dataset, read_info
+from synth_detect_ros.errors import DatasetError, StorageError
+from synth_detect_ros.geometry.boxes import boxes_of_ids
+from synth_detect_ros.structures import Instances, Sample
+
+INFO = {'fingerprint': 'abc', 'count': 20}
+CLASSES = ('mug', 'drill', 'box')
+PNG = OutputConfig(format='png')
+
+
+def sample(seed: int, count: int = 3) -> Sample:
+    rng = np.random.default_rng(seed)
+    ids = np.zeros((48, 64), np.uint8)
+    for i in range(count):
+        x, y = rng.integers(0, (60, 44))
+        ids[y : y + 9, x : x + 11] = i + 1
+    present = np.unique(ids[ids > 0])  # an id that was painted over has no pixels
+    ids = np.searchsorted(np.append(0, present), ids).astype(np.uint8)
+    count = len(present)
+    boxes = boxes_of_ids(ids, count)
+    instances = Instances(
+        labels=rng.integers(0, 3, count),
+        boxes=boxes,
+        amodal_boxes=boxes + np.array((-2.0, -3.0, 1.0, 4.0)),
+        visib_fract=rng.random(count),
+        poses=rng.normal(size=(count, 4, 4)),
+    )
+    return Sample(rng.integers(0, 255, (48, 64, 3)).astype(np.uint8), ids, instances)
+
+
+def write(folder: Path, count: int = 20, output: OutputConfig = PNG) -> DatasetWriter:
+    writer = DatasetWriter(folder, count, output)
+    writer.begin(INFO)
+    for shard in writer.missing():
+        writer.write_shard(shard, [writer.write_image(i, sample(i, i % 4)) for i in shard])
+    writer.finish(CLASSES)
+    return writer
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    write(tmp_path / 'set')
+    dataset = open_dataset(tmp_path / 'set')
+    assert len(dataset) == 20 and dataset.classes == CLASSES and dataset.info == INFO
+    for i in range(20):
+        wanted, got = sample(i, i % 4), dataset.sample(i)
+        np.testing.assert_array_equal(got.image, wanted.image)
+        np.testing.assert_array_equal(got.ids, wanted.ids)
+        for name in ('labels', 'boxes', 'amodal_boxes', 'visib_fract', 'poses'):
+            np.testing.assert_array_equal(
+                getattr(got.instances, name), getattr(wanted.instances, name)
+            )
+
+
+def test_it_loads_as_coco_and_contradicts_itself_nowhere(tmp_path: Path) -> None:
+    write(tmp_path / 'set')
+    coco = COCO(tmp_path / 'set' / 'annotations.json')
+    assert [c['name'] for c in coco.loadCats(coco.getCatIds())] == list(CLASSES)
+    assert coco.getImgIds() == list(range(20))
+    for row in coco.loadAnns(coco.getAnnIds()):
+        mask = coco.annToMask(row)
+        x, y, width, height = row['bbox']
+        assert (
+            mask.sum()
+            == row['area']
+            == mask[int(y) :, int(x) :][: int(height), : int(width)].sum()
+        )
+        assert mask[int(y)].any() and mask[:, int(x + width) - 1].any()
+    stacks = [sum(map(coco.annToMask, coco.imgToAnns[i])) for i in range(20) if coco.imgToAnns[i]]
+    assert max(stack.max() for stack in stacks) == 1  # no pixel twice
+
+
+def test_jpeg_keeps_the_picture_and_png_every_bit(tmp_path: Path) -> None:
+    write(tmp_path / 'jpg', output=OutputConfig(format='jpg', jpeg_quality=98))
+    image = open_dataset(tmp_path / 'jpg').sample(1).image
+    assert (tmp_path / 'jpg' / 'images' / '000001.jpg').exists()
+    assert np.corrcoef(image.ravel(), sample(1, 1).image.ravel())[0, 1] > 0.5
+    write(tmp_path / 'low', output=OutputConfig(format='jpg', jpeg_quality=20))
+    sizes = [(tmp_path / n / 'images' / '000001.jpg').stat().st_size for n in ('jpg', 'low')]
+    assert sizes[0] > 1.5 * sizes[1]
+
+
+def test_only_missing_shards_are_done_again(tmp_path: Path) -> None:
+    writer = DatasetWriter(tmp_path / 'set', 2 * SHARD + 3, PNG)
+    writer.begin(INFO)
+    shards = writer.missing()
+    assert [len(shard) for shard in shards] == [SHARD, SHARD, 3]
+    writer.write_shard(shards[1], [writer.write_image(i, sample(i)) for i in shards[1]])
+    again = DatasetWriter(tmp_path / 'set', 2 * SHARD + 3, PNG)
+    again.begin(INFO)
+    assert again.missing() == [shards[0], shards[2]]
+    with pytest.raises(DatasetError, match=f'{SHARD + 3} images are not made yet'):
+        again.finish(CLASSES)
+    assert not again.complete
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / 'set')
+    with pytest.raises(DatasetError, match='another configuration'):
+        DatasetWriter(tmp_path / 'set', 20, PNG).begin({'fingerprint': 'other'})
+    (tmp_path / 'home').mkdir()
+    (tmp_path / 'home' / 'letter.txt').write_text('dear')
+    with pytest.raises(DatasetError, match='not empty'):
+        DatasetWriter(tmp_path / 'home', 20, PNG).begin(INFO)
+    assert (tmp_path / 'home' / 'letter.txt').read_text() == 'dear'
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(StorageError, match='cannot be made a data set'):
+        DatasetWriter(tmp_path / 'file' / 'set', 20, PNG).begin(INFO)
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = DatasetWriter(tmp_path / 'set', 20, PNG)
+    writer.begin(INFO)
+    first = writer.missing()[0]
+    writer.write_shard(first, [writer.write_image(i, sample(i)) for i in first])
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, 'fsync', full)
+        with pytest.raises(StorageError, match='No space left') as caught:
+            writer.write_image(SHARD, sample(SHARD))
+        assert caught.value.errno == errno.ENOSPC
+    assert not (tmp_path / 'set' / 'images' / f'{SHARD:06d}.png').exists()
+    assert writer.missing()[0].start == SHARD
+
+
+def test_a_missing_or_broken_set_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r'is no data set: it has no dataset\.yaml'):
+        open_dataset(tmp_path)
+    (tmp_path / 'dataset.yaml').write_text('')
+    with pytest.raises(DatasetError, match='empty or broken'):
+        read_info(tmp_path)
+    (tmp_path / 'dataset.yaml').write_text('a: [')
+    with pytest.raises(DatasetError, match='cannot be read'):
+        read_info(tmp_path)
+    (tmp_path / 'dataset.yaml').write_text('a: 1')
+    with pytest.raises(DatasetError, match='was interrupted'):
+        open_dataset(tmp_path)
+
+
+def test_a_broken_or_missing_image_is_named(tmp_path: Path) -> None:
+    write(tmp_path / 'set', output=OutputConfig(format='jpg'))
+    dataset = open_dataset(tmp_path / 'set')
+    path = tmp_path / 'set' / 'images' / '000004.jpg'
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DatasetError, match=r'000004\.jpg: no complete image'):
+        dataset.sample(4)
+    path.unlink()
+    with pytest.raises(DatasetError, match=r'000004\.jpg: cannot be read'):
+        dataset.sample(4)
+
+
+def test_no_leftovers_beside_the_data(tmp_path: Path) -> None:
+    write(tmp_path / 'set')
+    assert sorted(path.name for path in (tmp_path / 'set').iterdir()) == [
+        'annotations.json',
+        'dataset.yaml',
+        'images',
+    ]
+    assert len(list((tmp_path / 'set' / 'images').iterdir())) == 20
+    json.loads((tmp_path / 'set' / 'annotations.json').read_text())

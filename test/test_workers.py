@@ -1,0 +1,113 @@
+"""Worker processes: all work is done once, and every way to end early is clean."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from synth_detect_ros.dataset.workers import ONE_THREAD, default_workers, run_shards
+from synth_detect_ros.errors import MeshError, RenderingError
+
+SHARDS = [range(i, i + 4) for i in range(0, 40, 4)]
+
+
+def touch(folder: Path, shard: range) -> None:
+    with (folder / str(shard.start)).open('x') as file:
+        file.write(' '.join([str(os.getpid()), *(os.environ.get(n, '') for n in ONE_THREAD)]))
+    time.sleep(0.01)
+
+
+def fail(shard: range) -> None:
+    raise MeshError(f'shard {shard.start} has no mesh')
+
+
+def die(shard: range) -> None:
+    os._exit(9)
+
+
+def never() -> bool:
+    return False
+
+
+def ignore(done: int, rate: float) -> None:
+    """Take progress and do nothing."""
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_every_shard_is_done_once_and_reported(tmp_path: Path, workers: int) -> None:
+    reports: list[tuple[int, float]] = []
+    task = partial(touch, tmp_path)
+    assert run_shards(task, SHARDS, workers, lambda n, rate: reports.append((n, rate)), never)
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == list(range(0, 40, 4))
+    assert [done for done, _ in reports] == list(range(4, 44, 4))
+    assert all(rate > 0 for _, rate in reports)
+
+
+def test_workers_are_other_processes_with_one_thread(tmp_path: Path) -> None:
+    before = dict(os.environ)
+    assert run_shards(partial(touch, tmp_path), SHARDS[:3], 2, ignore, never)
+    words = [path.read_text().split(' ') for path in tmp_path.iterdir()]
+    assert all(int(pid) != os.getpid() and set(rest) == {'1'} for pid, *rest in words)
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_stop_ends_the_run_after_the_shards_in_work(tmp_path: Path, workers: int) -> None:
+    stop = lambda: any(tmp_path.iterdir())  # noqa: E731
+    assert not run_shards(partial(touch, tmp_path), SHARDS, workers, ignore, stop)
+    assert 1 <= len(list(tmp_path.iterdir())) <= workers + 1
+
+
+@pytest.mark.parametrize('workers', [1, 2])
+def test_an_error_of_the_task_arrives_as_it_was(workers: int) -> None:
+    with pytest.raises(MeshError, match='has no mesh'):
+        run_shards(fail, SHARDS, workers, ignore, never)
+
+
+def test_a_dead_worker_is_reported() -> None:
+    with pytest.raises(RenderingError, match=r'a worker process died.*start again to continue'):
+        run_shards(die, SHARDS, 2, ignore, never)
+
+
+def test_nothing_to_do_is_done() -> None:
+    assert run_shards(fail, [], 2, ignore, never)
+    assert default_workers() >= 1
+
+
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    script = (
+        'import sys; sys.path.insert(0, sys.argv[1])\n'
+        'from functools import partial; from pathlib import Path\n'
+        'import test_workers as t\n'
+        'from synth_detect_ros.dataset.workers import run_shards\n'
+        'if __name__ == "__main__":\n'
+        '    endless = [range(i, i + 1) for i in range(100000)]\n'
+        '    run_shards(partial(t.touch, Path(sys.argv[2])), endless, 2, t.ignore, t.never)\n'
+    )
+    (tmp_path / 'main.py').write_text(script)
+    work = tmp_path / 'work'
+    work.mkdir()
+    command = [sys.executable, str(tmp_path / 'main.py'), str(Path(__file__).parent), str(work)]
+    with subprocess.Popen(command) as parent:
+        deadline = time.monotonic() + 30
+        while len(list(work.iterdir())) < 5 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        parent.send_signal(signal.SIGKILL)
+    workers = {int(path.read_text().split(' ')[0] or 0) for path in work.iterdir()} - {0}
+    assert workers
+    deadline = time.monotonic() + 10
+    while any(map(_runs, workers)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(_runs, workers))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
