@@ -26,7 +26,7 @@ from synth_detect_ros.errors import (
     UncalibratedCameraError,
 )
 from synth_detect_ros.geometry.boxes import box_of_mask
-from synth_detect_ros.options import to_yaml
+from synth_detect_ros.options import read_config, to_yaml
 
 COUNT = 2 * SHARD + 4
 
@@ -242,3 +242,20 @@ def test_missing_inputs_leave_no_folder_behind(config: SynthesizeConfig, tmp_pat
     with pytest.raises(MeshError, match=r'lost\.obj: no such CAD file'):
         synthesize(replace(config, out=str(out), objects=str(objects)))
     assert not out.exists()
+
+
+def test_synthesize_yaml_lists_every_option_with_its_default_and_comment() -> None:
+    def options(text: str) -> list[str]:
+        return [line for line in text.splitlines() if line[:1] != '#']
+
+    path = Path(__file__).parents[1] / 'config' / 'synthesize.yaml'
+    assert options(path.read_text()) == options(to_yaml(SynthesizeConfig()))
+    assert read_config(SynthesizeConfig, path) == SynthesizeConfig()
+
+
+def test_the_preset_of_the_paper_renders_one_object_alone(config: SynthesizeConfig) -> None:
+    path = Path(__file__).parents[1] / 'config' / 'synthesize_paper.yaml'
+    paper = read_config(SynthesizeConfig, path)
+    paths = {key: getattr(config, key) for key in ('objects', 'distractors', 'backgrounds')}
+    generator = Generator(replace(paper, **paths))
+    assert [len(generator.scene(index).canvas.layers) for index in range(4)] == [1, 1, 1, 1]

@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 
 # Each step has random numbers of its own: switching one off leaves the others as they were.
 _SCENE, _BACKGROUND, _COMPOSE, _SENSOR = range(31, 35)
-# Decoded background frames kept in each process [bytes].
-FRAME_CACHE = 128 << 20
+# Decoded background frames kept in each process [bytes]; others are read each time.
+FRAME_MEMORY = 128 << 20
 
 
 class Generator:
@@ -64,8 +64,10 @@ class Generator:
         self._scenes = SceneFactory(
             config, self.camera, targets, distractors, get_renderer(config.renderer)
         )
-        frame_bytes = max(self._backgrounds.read(0).nbytes, 1)
-        self._frame = lru_cache(max(FRAME_CACHE // frame_bytes, 1))(self._backgrounds.read)
+        # Read at once and never dropped: the memory of a process stays flat.
+        fitting = max(FRAME_MEMORY // self._backgrounds.read(0).nbytes, 1)
+        kept = range(min(fitting, len(self._backgrounds)))
+        self._frames = [self._backgrounds.read(number) for number in kept]
 
     def rng(self, stream: int, index: int) -> np.random.Generator:
         """Return the random numbers of one step of sample `index`."""
@@ -78,7 +80,9 @@ class Generator:
     def background(self, index: int) -> NDArray[np.uint8]:
         """Return the background (H, W, 3) uint8 of sample `index`."""
         rng = self.rng(_BACKGROUND, index)
-        frame = self._frame(int(rng.integers(len(self._backgrounds))))
+        number = int(rng.integers(len(self._backgrounds)))
+        kept = number < len(self._frames)
+        frame = self._frames[number] if kept else self._backgrounds.read(number)
         return vary_background(frame, self.camera.size, self.config.background, rng)
 
 
