@@ -16,9 +16,7 @@ CONFIGS = {
     'camera_replay_node': ReplayConfig,
 }
 LAUNCH_FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
-PARAMETER_FILES = sorted((ROOT / 'config').glob('cameras/*.yaml')) + [
-    ROOT / 'config' / 'detect.yaml'
-]
+PROFILES = sorted((ROOT / 'config' / 'cameras').glob('*.yaml'))
 
 
 def calls(tree, name):
@@ -60,7 +58,9 @@ def test_launch_file_declares_what_it_uses(path):
     assert declared == used
 
 
-@pytest.mark.parametrize('path', PARAMETER_FILES, ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    'path', [*PROFILES, ROOT / 'config' / 'detect.yaml'], ids=lambda p: p.name
+)
 def test_parameter_file_holds_legal_options(path):
     for name, content in yaml.safe_load(path.read_text()).items():
         config = CONFIGS[name.removeprefix('/**/')]
@@ -80,7 +80,7 @@ def test_every_profile_of_synthesize_has_its_topics_and_its_file():
         for node in tree.body
         if isinstance(node, ast.Assign)
     }
-    files = {path.stem for path in (ROOT / 'config' / 'cameras').glob('*.yaml')}
+    files = {path.stem for path in PROFILES}
     assert set(tables['IMAGE']) == set(tables['CAMERA_INFO']) == files
 
 

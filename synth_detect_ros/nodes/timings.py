@@ -74,6 +74,7 @@ class TimingWindow:
             ages = [t.age for t in timings]
             shown |= {
                 'inference_ms': float(np.mean([t.inference for t in timings])),
+                'inference_ms_max': float(np.max([t.inference for t in timings])),
                 'overhead_ms': float(np.mean([t.overhead for t in timings])),
                 'wait_ms': float(np.mean([t.wait for t in timings])),
                 'age_ms': float(np.mean(ages)),
