@@ -89,6 +89,13 @@ def _video_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
 
 def _open_bag(path: Path, topic: str) -> Recording:
     """Open a bag at its image topic, `topic` or the first one, and the CameraInfo beside it."""
+    try:
+        return _inspect_bag(path, topic)
+    except AnyReaderError as error:
+        raise ConfigError(f'source: {path} cannot be read as a bag: {error}') from error
+
+
+def _inspect_bag(path: Path, topic: str) -> Recording:
     with _reader(path) as reader:
         kinds = {c.topic: c.msgtype for c in reader.connections}
         images = sorted(t for t, kind in kinds.items() if kind in _IMAGE_TYPES)
@@ -119,10 +126,7 @@ def _bag_frames(path: Path, topic: str) -> Iterator[NDArray[np.uint8]]:
 
 def _reader(path: Path) -> AnyReader:
     # A ROS 2 bag in SQLite does not tell its types; these have been the same since Foxy.
-    try:
-        return AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
-    except AnyReaderError as error:
-        raise ConfigError(f'source: {path} cannot be read as a bag: {error}') from error
+    return AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
 
 
 def _messages(reader: AnyReader, topic: str) -> Iterator[object]:

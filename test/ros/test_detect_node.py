@@ -121,6 +121,7 @@ def test_every_transition_and_a_live_change_of_the_threshold(graph, scene, bundl
         score_threshold=THRESHOLD,
     )  # fmt: skip
     assert state(graph) == 'unconfigured'
+    assert not change(graph, Transition.TRANSITION_ACTIVATE)
     for _ in range(2):
         assert change(graph, Transition.TRANSITION_CONFIGURE)
         assert state(graph) == 'inactive'
