@@ -14,11 +14,10 @@ from synth_detect_ros.rendering.mesh import (
     GREY,
     LARGEST_TEXTURE,
     PoseLimits,
-    diameter_of,
-    is_closed,
     load_mesh,
     read_objects,
 )
+from synth_detect_ros.rendering.surface import diameter_of, is_closed
 
 
 def box(tmp_path: Path, suffix: str, size: tuple[float, ...] = (0.3, 0.2, 0.1)) -> Path:

@@ -45,7 +45,9 @@ def write(folder: Path, count: int = 20, output: OutputConfig = PNG) -> DatasetW
     writer.begin(INFO)
     for shard in writer.missing():
         writer.write_shard(shard, [writer.write_image(i, sample(i, i % 4)) for i in shard])
-    writer.finish(CLASSES)
+    counts = writer.finish(CLASSES)
+    labels = [label for i in range(count) for label in sample(i, i % 4).instances.labels]
+    np.testing.assert_array_equal(counts, np.bincount(labels, minlength=len(CLASSES)))
     return writer
 
 

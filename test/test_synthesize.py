@@ -15,7 +15,13 @@ import scenes
 import yaml
 from numpy.typing import NDArray
 
-from synth_detect_ros.config import BackgroundConfig, ComposeConfig, SensorConfig, SynthesizeConfig
+from synth_detect_ros.config import (
+    BackgroundConfig,
+    ComposeConfig,
+    SceneConfig,
+    SensorConfig,
+    SynthesizeConfig,
+)
 from synth_detect_ros.dataset.storage import SHARD, open_dataset
 from synth_detect_ros.dataset.synthesize import Generator, make_sample, read_inputs, synthesize
 from synth_detect_ros.errors import (
@@ -147,6 +153,16 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert list(images.glob('*.jpg'))
     synthesize(config)
     assert content(tmp_path / 'set') == content(whole)
+
+
+def test_objects_without_room_are_counted(
+    config: SynthesizeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    crowd = SceneConfig(targets=(8, 8), distractors=(0, 0), occlusion=False)
+    config = replace(config, count=2, scene=crowd, out=str(tmp_path / 'set'))
+    made = len(open_dataset(synthesize(config)).coco['annotations'])
+    assert made < 16
+    assert f'{16 - made} of 16 objects found no room' in caplog.text
 
 
 def test_a_complete_set_is_left_as_it_is(config: SynthesizeConfig, whole: Path) -> None:

@@ -1,17 +1,19 @@
 """Worker processes: all work is done once, and every way to end early is clean."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from synth_detect_ros.dataset.workers import ONE_THREAD, default_workers, run_shards
-from synth_detect_ros.errors import MeshError, RenderingError
+from synth_detect_ros.errors import MeshError, RenderingError, StorageError
 
 SHARDS = [range(i, i + 4) for i in range(0, 40, 4)]
 
@@ -69,6 +71,16 @@ def test_an_error_of_the_task_arrives_as_it_was(workers: int) -> None:
         run_shards(fail, SHARDS, workers, ignore, never)
 
 
+def fill_disk(shard: range) -> None:
+    raise StorageError(errno.ENOSPC, 'no room')
+
+
+def test_a_full_disk_in_a_worker_is_still_a_full_disk() -> None:
+    with pytest.raises(StorageError, match='no room') as caught:
+        run_shards(fill_disk, SHARDS, 2, ignore, never)
+    assert caught.value.errno == errno.ENOSPC
+
+
 def test_a_dead_worker_is_reported() -> None:
     with pytest.raises(RenderingError, match=r'a worker process died.*start again to continue'):
         run_shards(die, SHARDS, 2, ignore, never)
@@ -79,31 +91,52 @@ def test_nothing_to_do_is_done() -> None:
     assert default_workers() >= 1
 
 
-def test_workers_end_with_their_parent(tmp_path: Path) -> None:
-    script = (
-        'import sys; sys.path.insert(0, sys.argv[1])\n'
-        'from functools import partial; from pathlib import Path\n'
-        'import test_workers as t\n'
-        'from synth_detect_ros.dataset.workers import run_shards\n'
-        'if __name__ == "__main__":\n'
-        '    endless = [range(i, i + 1) for i in range(100000)]\n'
-        '    run_shards(partial(t.touch, Path(sys.argv[2])), endless, 2, t.ignore, t.never)\n'
-    )
-    (tmp_path / 'main.py').write_text(script)
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from functools import partial
+from pathlib import Path
+import test_workers as t
+from synth_detect_ros.dataset.workers import run_shards
+if __name__ == '__main__':
+    endless = [range(i, i + 1) for i in range(100000)]
+    try:
+        run_shards(partial(t.touch, Path(sys.argv[2])), endless, 2, t.ignore, t.never)
+    except KeyboardInterrupt:
+        print('stopped by Ctrl-C')
+"""
+
+
+@pytest.mark.parametrize('how', [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_their_parent(tmp_path: Path, how: signal.Signals) -> None:
+    """Killed, they notice; at Ctrl-C, which a terminal sends to all, they finish what they do."""
+    (tmp_path / 'main.py').write_text(SCRIPT)
     work = tmp_path / 'work'
     work.mkdir()
     command = [sys.executable, str(tmp_path / 'main.py'), str(Path(__file__).parent), str(work)]
-    with subprocess.Popen(command) as parent:
-        deadline = time.monotonic() + 30
-        while len(list(work.iterdir())) < 5 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        parent.send_signal(signal.SIGKILL)
-    workers = {int(path.read_text().split(' ')[0] or 0) for path in work.iterdir()} - {0}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as parent:
+        _wait_for(lambda: len(list(work.iterdir())) >= 5)
+        workers = {int(path.read_text().split(' ')[0] or 0) for path in work.iterdir()} - {0}
+        if how == signal.SIGINT:
+            os.killpg(parent.pid, how)
+        else:
+            parent.send_signal(how)
+        output, errors = parent.communicate(timeout=30)
     assert workers
-    deadline = time.monotonic() + 10
-    while any(map(_runs, workers)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(_runs, workers))
+    if how == signal.SIGINT:
+        assert parent.returncode == 0
+        assert (output, errors) == ('stopped by Ctrl-C\n', '')
+    _wait_for(lambda: not any(map(_runs, workers)))
+    assert all(path.stat().st_size for path in work.iterdir() if how == signal.SIGINT)
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def _runs(pid: int) -> bool:

@@ -108,8 +108,11 @@ class DatasetWriter:
         lines = ''.join(json.dumps(record) + '\n' for record in records)
         write_atomic(self._part(shard.start), lines.encode())
 
-    def finish(self, classes: Sequence[str]) -> None:
+    def finish(self, classes: Sequence[str]) -> NDArray[np.int64]:
         """Merge all shards into annotations.json.
+
+        Returns:
+            (len(classes),) number of objects of each class.
 
         Raises:
             DatasetError: a shard is missing.
@@ -133,6 +136,8 @@ class DatasetWriter:
         }
         write_atomic(self.folder / COCO_FILE, json.dumps(coco).encode())
         shutil.rmtree(self.folder / PARTS_FOLDER)
+        labels = np.array([row['category_id'] - 1 for row in annotations], np.int64)
+        return np.bincount(labels, minlength=len(classes))
 
     def _part(self, first: int) -> Path:
         return self.folder / PARTS_FOLDER / f'{first:08d}.jsonl'

@@ -23,6 +23,7 @@ from synth_detect_ros.dataset.workers import Progress, Stop, default_workers, ru
 from synth_detect_ros.errors import ConfigError, UncalibratedCameraError
 from synth_detect_ros.geometry.boxes import boxes_of_ids
 from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera, read_camera
+from synth_detect_ros.geometry.poses import Schedule
 from synth_detect_ros.options import to_mapping
 from synth_detect_ros.rendering.compose import compose, vary_background
 from synth_detect_ros.rendering.mesh import ObjectModel, read_objects
@@ -37,6 +38,9 @@ logger = logging.getLogger(__name__)
 _SCENE, _BACKGROUND, _COMPOSE, _SENSOR = range(31, 35)
 # Decoded background frames kept in each process [bytes]; others are read each time.
 FRAME_MEMORY = 128 << 20
+
+# Share of the objects that may find no room before the run says so.
+MANY_LEFT_OUT = 0.05
 
 
 class Generator:
@@ -167,8 +171,23 @@ def synthesize(
         stop or (lambda: False),
     )
     if finished:
-        writer.finish([model.name for model in targets])
+        names = [model.name for model in targets]
+        _log_counts(config, dict(zip(names, writer.finish(names).tolist(), strict=True)))
     return writer.folder
+
+
+def _log_counts(config: SynthesizeConfig, counts: dict[str, int]) -> None:
+    """Say how many objects there are, and warn when many found no room."""
+    schedule = Schedule(len(counts), config.scene.targets, config.seed)
+    made, wanted = sum(counts.values()), schedule.before(config.count)
+    logger.info('%d images, objects: %s', config.count, counts)
+    if made < (1 - MANY_LEFT_OUT) * wanted:
+        logger.warning(
+            '%d of %d objects found no room within the limits and were left out: allow more '
+            'truncation or occlusion, less visibility, fewer or smaller objects',
+            wanted - made,
+            wanted,
+        )
 
 
 def make_shard(config: SynthesizeConfig, shard: range) -> None:

@@ -207,11 +207,13 @@ class Schedule:
 
     def slots(self, image: int) -> list[tuple[int, int]]:
         """Return (object, ordinal of its pose) of each target in image `image`."""
+        return [self._slot(k) for k in range(self.before(image), self.before(image + 1))]
+
+    def before(self, image: int) -> int:
+        """Return the number of targets in all images before image `image`."""
         block, place = divmod(image, len(self._counts))
         order = self._permutation(_COUNT_STREAM, block, len(self._counts))
-        counts = self._counts[order]
-        first = block * int(self._counts.sum()) + int(counts[:place].sum())
-        return [self._slot(first + k) for k in range(int(counts[place]))]
+        return block * int(self._counts.sum()) + int(self._counts[order][:place].sum())
 
     def _slot(self, ordinal: int) -> tuple[int, int]:
         cycle, place = divmod(ordinal, self._objects)

@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 
 from synth_detect_ros.config import PoseConfig
 from synth_detect_ros.errors import ConfigError, MeshError
-from synth_detect_ros.geometry.poses import icosphere
 from synth_detect_ros.options import Options, build, option, read_mapping
+from synth_detect_ros.rendering.surface import (
+    corner_normals,
+    diameter_of,
+    distinct_rows,
+    is_closed,
+)
 
 UNITS = {'m': 1.0, 'mm': 1e-3}
 # Diameters [m] that things in front of a robot's camera have; outside, the unit is wrong.
 PLAUSIBLE_DIAMETER = (0.005, 5.0)
-# Faces that bend by more than this meet in a visible edge.
-CREASE_DEG = 40.0
 # Side of a texture [px] beyond which it costs memory and start-up, and shows nothing more.
 LARGEST_TEXTURE = 4096
 # Colour of a file that has none.
@@ -74,24 +77,13 @@ class Mesh:
 
     def __post_init__(self) -> None:
         vertices = np.concatenate([p.vertices for p in self.parts])
-        vertices = vertices[_distinct(vertices)[0]]
+        vertices = vertices[distinct_rows(vertices)[0]]
         centre = (vertices.min(axis=0).astype(np.float64) + vertices.max(axis=0)) / 2
         object.__setattr__(self, 'vertices', vertices)
         object.__setattr__(self, 'centre', centre)
         object.__setattr__(self, 'diameter', diameter_of(vertices))
         radius = np.linalg.norm(vertices - centre, axis=1).max()
         object.__setattr__(self, 'radius', float(radius))
-
-
-def diameter_of(points: NDArray[np.floating[Any]]) -> float:
-    """Return the largest distance between two of (N, 3) points.
-
-    Only the points that lie farthest in one of 642 directions are compared: the ends of a
-    diameter are, up to the 4 deg between directions, among them (error below 0.1 %).
-    """
-    ends = np.unique([np.argmax(points @ direction) for direction in icosphere(3)])
-    hull = points[ends].astype(np.float64)
-    return float(np.sqrt(((hull[:, None] - hull[None]) ** 2).sum(axis=2).max()))
 
 
 def load_mesh(path: Path, unit: str = 'auto') -> Mesh:
@@ -153,11 +145,11 @@ def _part(geometry: Any, scale: float) -> MeshPart:
     faces = np.asarray(geometry.faces, np.int64)
     corner = faces.reshape(-1)
     positions = np.asarray(geometry.vertices, np.float64)[corner] * scale
-    normals = _corner_normals(positions)
+    normals = corner_normals(positions)
     uv, texture, colours = _appearance(geometry, corner)
     columns: list[NDArray[Any]] = [positions, normals, colours, *([] if uv is None else [uv])]
     table = np.hstack(columns).astype(np.float32).round(7)
-    first, index = _distinct(table)
+    first, index = distinct_rows(table)
     table = table[first]
     return MeshPart(
         np.ascontiguousarray(table[:, :3]),
@@ -167,75 +159,6 @@ def _part(geometry: Any, scale: float) -> MeshPart:
         None if uv is None else np.ascontiguousarray(table[:, 9:11]),
         texture,
     )
-
-
-def _corner_normals(positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the normals (3F, 3) of triangle corners (3F, 3): smooth, but sharp at creases.
-
-    A corner averages the faces around its point that bend by less than a crease, by area.
-    """
-    a, b, c = positions[0::3], positions[1::3], positions[2::3]
-    twice_area = np.asarray(np.cross(b - a, c - a), np.float64)
-    point = _points(positions)
-    order = np.argsort(point, kind='stable')
-    point = point[order]
-    weighted = np.repeat(twice_area, 3, axis=0)[order]
-    flat = _unit(weighted)
-    total = weighted.copy()
-    for step in range(1, len(point)):  # up to the number of faces around one point
-        left = np.flatnonzero(point[step:] == point[:-step])
-        if not len(left):
-            break
-        smooth = (flat[left] * flat[left + step]).sum(axis=1) > np.cos(np.deg2rad(CREASE_DEG))
-        i, j = left[smooth], left[smooth] + step
-        total[i] += weighted[j]
-        total[j] += weighted[i]
-    normals = np.empty_like(total)
-    normals[order] = _unit(total)
-    return normals
-
-
-def is_closed(corners: NDArray[np.float64]) -> bool:
-    """Whether triangle corners (3F, 3) bound solids and all faces look outward.
-
-    Every edge must be run through as often in one direction as in the other, and every connected
-    part must have a positive volume.
-    """
-    from scipy.sparse import coo_array  # noqa: PLC0415  slow to import, see `_read_geometries`
-    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
-
-    point = _points(corners)
-    count = int(point.max()) + 1
-    faces = point.reshape(-1, 3)
-    start, end = point, np.roll(faces, -1, axis=1).reshape(-1)
-    real = start != end
-    edges = coo_array((np.ones(real.sum()), (start[real], end[real])), (count, count)).tocsr()
-    if (edges != edges.T).nnz:
-        return False
-    parts, part = connected_components(edges, directed=False)
-    a, b, c = (corners - corners.mean(axis=0)).reshape(-1, 3, 3).transpose(1, 0, 2)
-    volumes = np.bincount(part[faces[:, 0]], np.einsum('ij,ij->i', a, np.cross(b, c)), parts)
-    return bool((volumes[np.unique(part[faces[:, 0]])] > 0).all())
-
-
-def _points(corners: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Number the distinct positions of (N, 3) corners; what texture seams split is one again."""
-    step = 1e-6 * max(float(np.ptp(corners, axis=0).max()), 1e-12)  # 1e-6 of the object's size
-    return _distinct(np.rint(corners / step).astype(np.int64))[1]
-
-
-def _distinct(rows: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the first index of each distinct row and, for each row, which of them it is."""
-    # Rows compared as bytes, four times faster than np.unique(axis=0); + 0 makes -0.0 equal 0.0.
-    table = np.ascontiguousarray(rows + rows.dtype.type(0))
-    raw = table.view(np.dtype((np.void, table.itemsize * table.shape[1]))).reshape(-1)
-    _, first, inverse = np.unique(raw, return_index=True, return_inverse=True)
-    return first, inverse.reshape(-1)
-
-
-def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.where(norm > 0, vectors / np.where(norm > 0, norm, 1), [0.0, 0.0, 1.0])
 
 
 def _appearance(geometry: Any, corner: NDArray[np.int64]) -> tuple[Any, Any, NDArray[np.uint8]]:

@@ -79,6 +79,7 @@ class _LayerRenderer(pyrender.renderer.Renderer):  # type: ignore[misc,name-defi
                 primitive._add_to_context()
                 for texture in primitive.material.textures - self._mesh_textures:
                     texture._add_to_context()
+                    texture.source = None  # OpenGL has it now
                     self._mesh_textures.add(texture)
             self._meshes.add(mesh)
 

@@ -1,0 +1,97 @@
+"""Triangle soup to surface: what can be known from the corners of triangles alone.
+
+CAD exporters and scanners split vertices as they like, so that only positions count here. Corners
+are (3F, 3) arrays: three rows a face.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth_detect_ros.geometry.poses import icosphere
+
+# Faces that bend by more than this meet in a visible edge.
+CREASE_DEG = 40.0
+
+
+def diameter_of(points: NDArray[np.floating[Any]]) -> float:
+    """Return the largest distance between two of (N, 3) points.
+
+    Only the points that lie farthest in one of 642 directions are compared: the ends of a
+    diameter are, up to the 4 deg between directions, among them (error below 0.1 %).
+    """
+    ends = np.unique([np.argmax(points @ direction) for direction in icosphere(3)])
+    hull = points[ends].astype(np.float64)
+    return float(np.sqrt(((hull[:, None] - hull[None]) ** 2).sum(axis=2).max()))
+
+
+def corner_normals(positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the normals (3F, 3) of triangle corners (3F, 3): smooth, but sharp at creases.
+
+    A corner averages the faces around its point that bend by less than a crease, by area.
+    """
+    a, b, c = positions[0::3], positions[1::3], positions[2::3]
+    twice_area = np.asarray(np.cross(b - a, c - a), np.float64)
+    point = _point_numbers(positions)
+    order = np.argsort(point, kind='stable')
+    point = point[order]
+    weighted = np.repeat(twice_area, 3, axis=0)[order]
+    flat = _unit(weighted)
+    total = weighted.copy()
+    for step in range(1, len(point)):  # up to the number of faces around one point
+        left = np.flatnonzero(point[step:] == point[:-step])
+        if not len(left):
+            break
+        smooth = (flat[left] * flat[left + step]).sum(axis=1) > np.cos(np.deg2rad(CREASE_DEG))
+        i, j = left[smooth], left[smooth] + step
+        total[i] += weighted[j]
+        total[j] += weighted[i]
+    normals = np.empty_like(total)
+    normals[order] = _unit(total)
+    return normals
+
+
+def is_closed(corners: NDArray[np.float64]) -> bool:
+    """Whether triangle corners (3F, 3) bound solids and all faces look outward.
+
+    Every edge must be run through as often in one direction as in the other, and every connected
+    part must have a positive volume.
+    """
+    from scipy.sparse import coo_array  # noqa: PLC0415  slow to import, see `_read_geometries`
+    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
+
+    point = _point_numbers(corners)
+    count = int(point.max()) + 1
+    faces = point.reshape(-1, 3)
+    start, end = point, np.roll(faces, -1, axis=1).reshape(-1)
+    real = start != end
+    edges = coo_array((np.ones(real.sum()), (start[real], end[real])), (count, count)).tocsr()
+    if (edges != edges.T).nnz:
+        return False
+    parts, part = connected_components(edges, directed=False)
+    a, b, c = (corners - corners.mean(axis=0)).reshape(-1, 3, 3).transpose(1, 0, 2)
+    volumes = np.bincount(part[faces[:, 0]], np.einsum('ij,ij->i', a, np.cross(b, c)), parts)
+    return bool((volumes[np.unique(part[faces[:, 0]])] > 0).all())
+
+
+def _point_numbers(corners: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Number the distinct positions of (N, 3) corners; what texture seams split is one again."""
+    step = 1e-6 * max(float(np.ptp(corners, axis=0).max()), 1e-12)  # 1e-6 of the object's size
+    return distinct_rows(np.rint(corners / step).astype(np.int64))[1]
+
+
+def distinct_rows(rows: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first index of each distinct row and, for each row, which of them it is."""
+    # Rows compared as bytes, four times faster than np.unique(axis=0); + 0 makes -0.0 equal 0.0.
+    table = np.ascontiguousarray(rows + rows.dtype.type(0))
+    raw = table.view(np.dtype((np.void, table.itemsize * table.shape[1]))).reshape(-1)
+    _, first, inverse = np.unique(raw, return_index=True, return_inverse=True)
+    return first, inverse.reshape(-1)
+
+
+def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.where(norm > 0, vectors / np.where(norm > 0, norm, 1), [0.0, 0.0, 1.0])
