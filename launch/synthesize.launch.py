@@ -58,7 +58,7 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 'params',
                 description='parameter file; that of the profile unless given',
-                default_value=PathJoinSubstitution([profiles, [camera, '.yaml']]),
+                default_value=[profiles, '/', camera, '.yaml'],
             ),
             Node(
                 package='synth_detect_ros',

@@ -24,6 +24,7 @@ from synth_detect_ros.config import DetectConfig
 from synth_detect_ros.detect import Predictor
 from synth_detect_ros.errors import MessageError, SynthDetectError
 from synth_detect_ros.nodes import conversions
+from synth_detect_ros.nodes.lifecycle import survive_impossible_transitions
 from synth_detect_ros.nodes.parameters import apply_changes, declare_parameters, read_parameters
 from synth_detect_ros.nodes.timings import Timing, TimingWindow
 from synth_detect_ros.nodes.topics import LATCHED, LATEST, RELIABLE, every, publisher, subscription
@@ -58,6 +59,7 @@ class DetectNode(LifecycleNode):
         self._outputs: dict[str, Publisher] = {}
         self._diagnostics = publisher(self, DiagnosticArray, '/diagnostics', RELIABLE)
         every(self, 1.0, self._report)
+        survive_impossible_transitions(self)
 
     def start(self) -> bool:
         """Configure and activate; return whether both went well."""
