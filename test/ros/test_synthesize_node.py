@@ -2,17 +2,22 @@
 
 import re
 import resource
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 from diagnostic_msgs.msg import DiagnosticArray
-from graph import FakeCamera
+from graph import ROOT, FakeCamera
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
+from synth_detect_ros.config import SynthesizeConfig
 from synth_detect_ros.dataset.backgrounds import read_background_set
+from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.geometry.camera import Camera
+from synth_detect_ros.options import read_config
 
 pytestmark = pytest.mark.ros
 CAMERA = Camera.from_fov(160, 120, 60.0)
@@ -174,12 +179,41 @@ def test_publisher_that_does_not_fit_is_told_in_plain_words(graph, tmp_path):
     graph.until(lambda: 'does not fit: its reliability offers less' in node.output, 'an error')
 
 
+def test_rendering_at_once_or_later_gives_the_same_data_set(graph, scene, tmp_path):
+    out, config = tmp_path / 'set', tmp_path / 'synthesize.yaml'
+    options = {'objects': str(ROOT / 'models' / 'objects.yaml'), 'count': 3, 'workers': 1}
+    config.write_text(yaml.safe_dump(options | {'out': str(tmp_path / 'live')}))
+    node = graph.start(
+        'synthesize_node', out=out, count=2, min_interval_s=0, render=True, synthesize=config
+    )
+    FakeCamera(graph, [scene(0), scene(1)], CAMERA)
+    diagnostics = graph.listen(DiagnosticArray, '/diagnostics')
+    graph.until(lambda: not node.running, 'the end of the rendering')
+    assert node.wait() == 0, node.output
+    assert 'images rendered' in diagnostics[-1].status[0].message
+
+    later = replace(
+        read_config(SynthesizeConfig, config), backgrounds=str(out), out=str(tmp_path / 'later')
+    )
+    synthesize(later)
+    for name in ['annotations.json', *(f'images/{i:06d}.jpg' for i in range(3))]:
+        assert (tmp_path / 'live' / name).read_bytes() == (tmp_path / 'later' / name).read_bytes()
+
+
+def test_missing_model_is_told_before_the_capture(graph, tmp_path):
+    objects, config = tmp_path / 'objects.yaml', tmp_path / 'synthesize.yaml'
+    objects.write_text('objects: [{name: box, mesh: nowhere.obj}]')
+    config.write_text(f'objects: {objects}')
+    node = graph.start('synthesize_node', out=tmp_path / 'set', render=True, synthesize=config)
+    assert node.wait() == 1
+    assert 'nowhere.obj' in node.output and 'Traceback' not in node.output
+
+
 @pytest.mark.parametrize(
     ('parameters', 'message'),
     [
         ({}, 'out: wanted a folder'),
         ({'out': 'set', 'count': 0}, 'parameter count'),
-        ({'out': 'set', 'format': 'bmp'}, "format: 'bmp' is not known"),
         ({'out': 'set', 'render': True}, 'synthesize: render needs a configuration file'),
     ],
 )
