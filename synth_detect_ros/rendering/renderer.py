@@ -119,6 +119,8 @@ class Canvas:
         self.colour = np.zeros((height, width, 4), np.uint8)
         self.ids = np.zeros((height, width), np.uint8)
         self.depth = np.full((height, width), np.inf, np.float32)
+        # As depth, but of whatever covers any part of a pixel: who is on top at soft outlines.
+        self._top_depth = self.depth.copy()
         self.layers: list[Layer] = []
         self.visible = np.zeros(0, np.int64)
 
@@ -138,8 +140,9 @@ class Canvas:
         image, part = self._window(layer)
         self.visible = self.preview(layer)
         gained = self._front(layer, image, part)
-        on_top = layer.depth[part] < self.depth[image]
+        on_top = layer.depth[part] < self._top_depth[image]
         self.colour[image] = _over(layer.colour[part], self.colour[image], on_top)
+        np.minimum(self._top_depth[image], layer.depth[part], out=self._top_depth[image])
         self.layers.append(layer)
         self.ids[image][gained] = len(self.layers)
         self.depth[image][gained] = layer.depth[part][gained]
