@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from numpy.typing import NDArray
 from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
-from rclpy.publisher import Publisher
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header, String
+from std_msgs.msg import Header
 
 from synth_detect_ros.config import DetectConfig
 from synth_detect_ros.detect import Predictor
 from synth_detect_ros.errors import MessageError, SynthDetectError
 from synth_detect_ros.nodes import conversions
 from synth_detect_ros.nodes.lifecycle import survive_impossible_transitions
+from synth_detect_ros.nodes.outputs import Outputs
 from synth_detect_ros.nodes.parameters import apply_changes, declare_parameters, read_parameters
 from synth_detect_ros.nodes.timings import Timing, TimingWindow
-from synth_detect_ros.nodes.topics import LATCHED, LATEST, RELIABLE, every, publisher, subscription
+from synth_detect_ros.nodes.topics import LATEST, RELIABLE, every, publisher, subscription
 from synth_detect_ros.nodes.worker import LatestOnlyWorker
-from synth_detect_ros.overlay import draw_detections
-from synth_detect_ros.structures import Detections
 
 # The first call of a network allocates and compiles; an image of a usual size goes through it
 # before the first real one comes.
@@ -56,7 +52,7 @@ class DetectNode(LifecycleNode):
         self._predictor: Predictor | None = None
         self._worker: LatestOnlyWorker[tuple[Any, float]] | None = None
         self._subscription: Any = None
-        self._outputs: dict[str, Publisher] = {}
+        self._outputs: Outputs | None = None
         self._diagnostics = publisher(self, DiagnosticArray, '/diagnostics', RELIABLE)
         every(self, 1.0, self._report)
         survive_impossible_transitions(self)
@@ -74,17 +70,14 @@ class DetectNode(LifecycleNode):
             self.get_logger().error(f'Not configured: {error}')
             return TransitionCallbackReturn.FAILURE
         self._timings = TimingWindow()
-        self._make_outputs()
+        self._outputs = Outputs(self, self._predictor, publish_json=self.config.publish_json)
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Say what will be detected and subscribe to the images."""
         result = super().on_activate(state)
-        if 'vision_info' in self._outputs:
-            header = Header(stamp=self.get_clock().now().to_msg())
-            method = self._predictor.info['detector']['architecture']
-            database = f'{self.config.model}/model.yaml'
-            self._outputs['vision_info'].publish(conversions.vision_info(method, database, header))
+        header = Header(stamp=self.get_clock().now().to_msg())
+        self._outputs.announce(self.config.model, header)
         self._worker = LatestOnlyWorker(self._process, 'detect')
         topic, kind = self.resolve_topic_name('image'), Image
         if self.config.compressed:
@@ -129,29 +122,6 @@ class DetectNode(LifecycleNode):
         )
         return predictor
 
-    def _make_outputs(self) -> None:
-        kinds: dict[str, Any] = {'overlay': Image}
-        if self._predictor.has_masks:
-            kinds['masks'] = Image
-        if self.config.publish_json:
-            kinds['detections_json'] = String
-        if conversions.vision_msgs is None:
-            self.get_logger().warning(
-                'vision_msgs is not installed, so there is no ~/detections and no ~/vision_info '
-                '(apt install ros-$ROS_DISTRO-vision-msgs). Everything else works; publish_json '
-                'gives the detections as text.'
-            )
-        else:
-            kinds['detections'] = conversions.vision_msgs.Detection2DArray
-            kinds['vision_info'] = conversions.vision_msgs.VisionInfo
-        self._outputs = {
-            name: publisher(
-                self, kind, f'~/{name}', LATCHED if name == 'vision_info' else RELIABLE,
-                managed=True,
-            )
-            for name, kind in kinds.items()
-        }  # fmt: skip
-
     def _stop(self) -> None:
         if self._subscription is not None:
             self.destroy_subscription(self._subscription)
@@ -162,9 +132,9 @@ class DetectNode(LifecycleNode):
 
     def _release(self) -> None:
         self._stop()
-        for output in self._outputs.values():
-            self.destroy_lifecycle_publisher(output)
-        self._outputs = {}
+        if self._outputs is not None:
+            self._outputs.close()
+            self._outputs = None
         self._predictor = None
         self._fault = ''
 
@@ -202,7 +172,7 @@ class DetectNode(LifecycleNode):
         ready = time.perf_counter()
         detections = self._predictor.detect(image, self.config.score_threshold)
         found = time.perf_counter()
-        self._publish(image, detections, message.header)
+        self._outputs.publish(image, detections, message.header)
         end = time.perf_counter()
         age = self.get_clock().now() - Time.from_msg(message.header.stamp)
         self._timings.processed(
@@ -213,26 +183,6 @@ class DetectNode(LifecycleNode):
                 age=age.nanoseconds / 1e6,
             )
         )
-
-    def _publish(self, image: NDArray[np.uint8], detections: Detections, header: Header) -> None:
-        """Publish what somebody wants to have, the cheap and urgent first."""
-        classes = self._predictor.classes
-        makers: dict[str, Callable[[], Any]] = {
-            'detections': lambda: conversions.message_from_detections(detections, classes, header),
-            'detections_json': lambda: String(
-                data=conversions.json_from_detections(detections, classes, header)
-            ),
-            'masks': lambda: conversions.labels_from_detections(
-                detections, *image.shape[:2], header
-            ),
-            'overlay': lambda: conversions.image_from_rgb(
-                draw_detections(image, detections, classes), header
-            ),
-        }
-        for name, make in makers.items():
-            output = self._outputs.get(name)
-            if output is not None and output.get_subscription_count():
-                output.publish(make())
 
     def _report(self) -> None:
         """Publish the state on /diagnostics and say when no images come."""

@@ -1,0 +1,91 @@
+"""What `detect_node` publishes: only what somebody listens to is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header, String
+
+from synth_detect_ros.detect import Predictor
+from synth_detect_ros.nodes import conversions
+from synth_detect_ros.nodes.topics import LATCHED, RELIABLE, publisher
+from synth_detect_ros.overlay import draw_detections
+from synth_detect_ros.structures import Detections
+
+
+class Outputs:
+    """The managed publishers of a detector.
+
+    Args:
+        node: their owner; told once what is missing without vision_msgs.
+        predictor: whose classes and masks are published.
+        publish_json: whether there is ~/detections_json.
+    """
+
+    def __init__(self, node: LifecycleNode, predictor: Predictor, *, publish_json: bool) -> None:
+        self._node, self._predictor = node, predictor
+        kinds: dict[str, Any] = {'overlay': Image}
+        if predictor.has_masks:
+            kinds['masks'] = Image
+        if publish_json:
+            kinds['detections_json'] = String
+        if conversions.vision_msgs is None:
+            node.get_logger().warning(
+                'vision_msgs is not installed, so there is no ~/detections and no ~/vision_info '
+                '(apt install ros-$ROS_DISTRO-vision-msgs). Everything else works; publish_json '
+                'gives the detections as text.'
+            )
+        else:
+            kinds['detections'] = conversions.vision_msgs.Detection2DArray
+            kinds['vision_info'] = conversions.vision_msgs.VisionInfo
+        self._publishers = {
+            name: publisher(
+                node, kind, f'~/{name}', LATCHED if name == 'vision_info' else RELIABLE,
+                managed=True,
+            )
+            for name, kind in kinds.items()
+        }  # fmt: skip
+
+    def announce(self, model: str, header: Header) -> None:
+        """Publish ~/vision_info: how detections are made and where the classes are described."""
+        if 'vision_info' in self._publishers:
+            method = self._predictor.info['detector']['architecture']
+            message = conversions.vision_info(method, f'{model}/model.yaml', header)
+            self._publishers['vision_info'].publish(message)
+
+    def publish(self, image: NDArray[np.uint8], detections: Detections, header: Header) -> None:
+        """Publish the detections in one image, the cheap and urgent first.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            detections: in that image.
+            header: of the image message.
+        """
+        classes = self._predictor.classes
+        makers: dict[str, Callable[[], Any]] = {
+            'detections': lambda: conversions.message_from_detections(detections, classes, header),
+            'detections_json': lambda: String(
+                data=conversions.json_from_detections(detections, classes, header)
+            ),
+            'masks': lambda: conversions.labels_from_detections(
+                detections, *image.shape[:2], header
+            ),
+            'overlay': lambda: conversions.image_from_rgb(
+                draw_detections(image, detections, classes), header
+            ),
+        }
+        for name, make in makers.items():
+            output = self._publishers.get(name)
+            if output is not None and output.get_subscription_count():
+                output.publish(make())
+
+    def close(self) -> None:
+        """Destroy the publishers."""
+        for output in self._publishers.values():
+            self._node.destroy_lifecycle_publisher(output)
+        self._publishers = {}
