@@ -17,16 +17,13 @@ METRICS = ('AP', 'AP50', 'AP75', 'AR100')
 PACKAGES = ('torch', 'torchvision', 'pyrender', 'trimesh', 'opencv-python', 'numpy', 'rclpy')
 
 
-def write_page(demo: Demo, records: Mapping[str, Any], metrics: Mapping[str, Any]) -> Path:
+def write_page(demo: Demo, records: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
     """Write `index.html`.
 
     Args:
         demo: settings and folders.
         records: what `Demo.stage` returned, by name of the stage.
         metrics: content of metrics.json.
-
-    Returns:
-        Path of the page.
     """
     seconds = sum(record['seconds'] for record in records.values())
     lead = (
@@ -39,12 +36,11 @@ def write_page(demo: Demo, records: Mapping[str, Any], metrics: Mapping[str, Any
         _synthetic(demo, records['capture'], metrics),
         _training(demo, records),
         _real(demo, records, metrics),
-        _live(records['live'], metrics),
+        _live(demo, records['live'], metrics),
         _generator(records['generator'], metrics),
     ]
-    path = demo.out / 'index.html'
-    path.write_text(page('synth_detect_ros: the whole path', lead, body))
-    return path
+    text = page('synth_detect_ros: the whole path', lead, body)
+    (demo.out / 'index.html').write_text(text)
 
 
 def machine() -> str:
@@ -131,7 +127,7 @@ def _training(demo: Demo, records: Mapping[str, Any]) -> str:
         '2017; everything behind it learns.'
     )
     head = ('', 'images', 'steps', 'seconds', 'frozen', 'trained')
-    plots = curves(lines, 'minutes', 'training loss, mean over 15 logged steps')
+    plots = curves(lines, 'minutes', 'training loss, moving average of the log')
     folded = ''.join(commands(r['commands'], r['seconds']) for r in trained.values())
     return section(3, 'Train', text, table(head, rows), plots, folded)
 
@@ -147,7 +143,7 @@ def _losses(path: Path, window: int = 15) -> tuple[list[float], list[float]]:
         rows = list(csv.DictReader(file))
     minutes = [float(row['elapsed_s']) / 60 for row in rows]
     loss = np.array([float(row['loss']) for row in rows])
-    window = min(window, len(loss))
+    window = max(1, min(window, len(loss) // 4))
     smooth = np.convolve(loss, np.ones(window) / window, mode='valid')
     return minutes[window - 1 :], smooth.tolist()
 
@@ -182,19 +178,21 @@ def _real(demo: Demo, records: Mapping[str, Any], metrics: Mapping[str, Any]) ->
     return section(4, 'Evaluate on real frames', text, *parts, *folded)
 
 
-def _live(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+def _live(demo: Demo, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     live = metrics['live']
     text = (
         'camera_replay_node sends real frames, detect_node detects: two processes and a real ROS '
         'graph. Only the latest frame is processed, so nothing piles up.'
     )
     rows = [
-        ('network, median', f'{_number(live["inference_ms"], 1)} ms'),
-        ('everything else in the node, median', f'{_number(live["overhead_ms"], 1)} ms'),
-        ('age of the output, 95th percentile', f'{_number(live["age_ms_p95"], 1)} ms'),
+        ('the model itself', f'{_number(live["inference_ms"], 1)} ms'),
+        ('all else: transport, conversion, publishing', f'{_number(live["overhead_ms"], 1)} ms'),
+        ('age of the detections, 95th percentile', f'{_number(live["age_ms_p95"], 1)} ms'),
     ]
     folded = commands(record['commands'], record['seconds'])
-    return section(5, 'Detect live', text, table(('', ''), rows), folded)
+    files = sorted((demo.out / 'live').glob('*.jpg'))
+    overlays = gallery([(f'~/overlay {p.stem}', pictures.read_rgb(p)) for p in files], 4, 420)
+    return section(5, 'Detect live', text, table(('', ''), rows), overlays, folded)
 
 
 def _generator(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:

@@ -48,7 +48,9 @@ def main() -> int:
         return 1
     metrics = summary(records)
     (out / 'metrics.json').write_text(json.dumps(metrics, indent=2) + '\n')
-    page = write_page(demo, records, metrics)
+    page = out / 'index.html'
+    if not _is_current(page, [out / name / 'stage.json' for name in records]):
+        write_page(demo, records, metrics)
     print(f'\n{json.dumps(metrics, indent=2)}\n\n{page}')
     return 0
 
@@ -101,6 +103,12 @@ def run_stages(demo: stages.Demo, freeze: str) -> dict[str, Any]:
     peer = _peer(demo.data, demo.settings['generator']['peer'])
     records['generator'] = stages.generator(demo, peer)
     return records
+
+
+def _is_current(page: Path, made_from: list[Path]) -> bool:
+    """Return whether the page is younger than its stages and than the code that writes it."""
+    sources = [*made_from, *(ROOT / 'demo').glob('*.py')]
+    return page.is_file() and page.stat().st_mtime > max(s.stat().st_mtime for s in sources)
 
 
 def summary(records: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import yaml
 from commands import DemoError, Runner
 
 ROOT = Path(__file__).parents[1]
+CAMERA_TOPICS = {'image': '/camera/image_raw', 'camera_info': '/camera/camera_info'}
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,6 @@ def capture(demo: Demo) -> dict[str, Any]:
         }
 
     return demo.stage('capture', {'settings': settings, 'data': str(demo.data)}, work)
-
-
-CAMERA_TOPICS = {'image': '/camera/image_raw', 'camera_info': '/camera/camera_info'}
 
 
 def _node(name: str, parameters: Mapping[str, Any], remappings: Mapping[str, str]) -> list[str]:
@@ -186,7 +184,7 @@ def evaluate(demo: Demo, trained: dict[str, Any], model: Path, name: str) -> dic
 
 
 def live(demo: Demo, trained: dict[str, Any], model: Path) -> dict[str, Any]:
-    """Measure the live node in a real graph, fed by replayed real frames."""
+    """Measure the live node in a real graph, fed by replayed real frames, and picture it."""
     settings = demo.settings['live']
 
     def work(folder: Path) -> dict[str, Any]:
@@ -195,6 +193,19 @@ def live(demo: Demo, trained: dict[str, Any], model: Path) -> dict[str, Any]:
         command += ['--camera', demo.data / settings['camera']]
         command += ['--seconds', settings['seconds'], '--json', folder / 'live.json']
         demo.runner.run('live', command, timeout_s=300)
+        replay = {
+            'source': demo.data / settings['source'],
+            'camera': demo.data / settings['camera'],
+            'loop': True,
+        }
+        camera = _node('camera_replay_node', replay, CAMERA_TOPICS)
+        detect = _node('detect_node', {'model': model}, {'image': CAMERA_TOPICS['image']})
+        listen = [sys.executable, ROOT / 'demo' / 'listen.py', '/detect_node/overlay', folder]
+        with (
+            demo.runner.background('live_camera', camera),
+            demo.runner.background('live_detect', detect),
+        ):
+            demo.runner.run('live_listen', listen, timeout_s=180)
         return json.loads((folder / 'live.json').read_text())
 
     return demo.stage('live', {'train': trained['key'], 'settings': settings}, work)
