@@ -115,6 +115,12 @@ def _synthesize(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
+    if args.config is None:
+        from synth_detect_ros.detect import choose_device
+        from synth_detect_ros.presets import preset_for
+
+        args.config = preset_for(choose_device(getattr(args, 'device', 'auto')).type)
+
     def run(config: TrainConfig) -> None:
         from synth_detect_ros.train import Progress, train
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from synth_detect_ros.options import Options, leaves, read_config
+from synth_detect_ros.presets import preset_path
 
 
 def add_options(
@@ -17,7 +18,9 @@ def add_options(
 ) -> None:
     """Add a flag for each option of `cls` that is in no group, and those all commands share."""
     parser.set_defaults(cls=cls)
-    parser.add_argument('--config', type=Path, metavar='FILE', help='YAML file of options')
+    parser.add_argument(
+        '--config', type=Path, metavar='FILE', help='YAML file of options, or name of a preset'
+    )
     parser.add_argument(
         *('--set', '-s'), action='append', default=[], metavar='KEY=VALUE', dest='overrides',
         help='any option, groups with a dot: --set detector.backbone=resnet50',
@@ -54,4 +57,7 @@ def config_of(args: argparse.Namespace) -> Any:
         for name, _, _ in leaves(args.cls())
         if name in args
     ]
-    return read_config(args.cls, args.config, [*args.overrides, *given])
+    path = args.config
+    if path is not None and not path.is_file() and len(path.parts) == 1 and not path.suffix:
+        path = preset_path(path.name)
+    return read_config(args.cls, path, [*args.overrides, *given])

@@ -218,7 +218,8 @@ def read_config(
         except yaml.YAMLError as error:
             raise ConfigError(f'override {override!r}: the value is no YAML: {error}') from error
     mapping = resolve_paths(cls, mapping, Path.cwd())
-    return build(cls, mapping, str(path) if path else 'options')
+    source = 'options' if path is None else f'options over {path}' if overrides else str(path)
+    return build(cls, mapping, source)
 
 
 def _read_resolved(cls: type[Options], path: Path) -> dict[str, Any]:

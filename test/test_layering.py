@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob('*.py'))
 # From the bottom up. A module may import from its own storey and from those before it.
 STOREYS = [
     ('errors',),
-    ('options',),
+    ('options', 'presets'),
     ('config',),
     ('structures',),
     ('geometry',),

@@ -1,52 +1,36 @@
-"""The configuration files that come with the package say what the code does."""
-
-from pathlib import Path
+"""Presets: found by name, valid, and chosen by the device."""
 
 import pytest
-import yaml
 
+from synth_detect_ros import presets
+from synth_detect_ros.cli import build_parser
 from synth_detect_ros.config import TrainConfig
-from synth_detect_ros.options import read_config, read_mapping, to_yaml
-
-CONFIG = Path(__file__).parents[1] / 'config'
-PRESETS = sorted((CONFIG / 'presets').glob('*.yaml'))
-
-
-def test_train_yaml_lists_every_option_with_its_default_and_comment():
-    text = (CONFIG / 'train.yaml').read_text()
-    body = ''.join(line for line in text.splitlines(keepends=True) if line[:1] != '#')
-    wanted = [line for line in to_yaml(TrainConfig()).splitlines() if line[:1] != '#']
-    assert body.splitlines() == wanted, (
-        'make it anew: keep the first lines, then synth-detect train --print-config'
-    )
-    assert read_config(TrainConfig, CONFIG / 'train.yaml') == TrainConfig()
+from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.flags import config_of
+from synth_detect_ros.options import read_config
 
 
-def test_there_is_a_light_and_a_full_preset():
-    assert {'light', 'full'} <= {path.stem for path in PRESETS}
+@pytest.mark.parametrize('name', ['light', 'full'])
+def test_named_preset_is_the_file(name):
+    args = build_parser().parse_args(['train', '--config', name, '--steps', '7'])
+    config = config_of(args)
+    assert config.steps == 7
+    assert config.detector == read_config(TrainConfig, presets.preset_path(name)).detector
 
 
-@pytest.mark.parametrize('path', PRESETS, ids=lambda path: path.stem)
-def test_presets_are_legal_and_keep_the_extractor_frozen(path):
-    config = read_config(TrainConfig, path)
-    assert config.freeze == 'first_stage'
-    assert not config.dataset and not config.out
+def test_gpu_takes_the_full_preset_and_cpu_the_light_one():
+    assert presets.preset_for('cuda').stem == 'full'
+    assert presets.preset_for('cpu').stem == 'light'
 
 
-@pytest.mark.parametrize('path', PRESETS, ids=lambda path: path.stem)
-def test_presets_say_what_they_are_for(path):
-    assert path.read_text().startswith('# For `synth-detect train` on a ')
+def test_unknown_preset_lists_those_there_are():
+    with pytest.raises(ConfigError, match='Choose one of full, light'):
+        presets.preset_path('heavy')
 
 
-def test_the_light_preset_asks_for_less_than_the_full_one():
-    light, full = (read_mapping(CONFIG / f'presets/{name}.yaml') for name in ('light', 'full'))
-    for key in ('steps', 'batch', 'workers'):
-        assert light[key] < full[key]
-    assert set(light['detector']) <= set(full['detector'])
-
-
-def test_a_preset_can_be_changed_from_the_command_line():
-    config = read_config(TrainConfig, CONFIG / 'presets/light.yaml', ['detector.min_side=320'])
-    preset = yaml.safe_load((CONFIG / 'presets/light.yaml').read_text())
-    assert config.detector.min_side == 320
-    assert config.detector.fpn_channels == preset['detector']['fpn_channels']
+def test_installed_package_finds_presets_below_its_prefix(tmp_path, monkeypatch):
+    folder = tmp_path / 'share'
+    folder.mkdir()
+    (folder / 'own.yaml').write_text('steps: 3')
+    monkeypatch.setattr(presets, '_FOLDERS', (folder,))
+    assert presets.preset_path('own') == folder / 'own.yaml'

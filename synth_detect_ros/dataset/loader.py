@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from synth_detect_ros.config import AugmentConfig
 from synth_detect_ros.dataset.coco import read_coco
+from synth_detect_ros.dataset.files import decode_image
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.geometry.boxes import xyxy_from_xywh
 
@@ -106,13 +107,13 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         DatasetError: the file is missing or broken.
     """
     try:
-        data = np.fromfile(path, np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise DatasetError(f'{path}: cannot be read: {error.strerror}') from error
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    image = decode_image(data)
     if image is None:
         raise DatasetError(f'{path}: broken or no image ({len(data)} bytes); remove or restore it')
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    return image
 
 
 class TrainingSet(Dataset[tuple[NDArray[np.uint8], dict[str, torch.Tensor]]]):

@@ -203,7 +203,8 @@ def _timm(config: DetectorConfig, load: bool) -> Extractor:
     source = f'timm {name}' if hub else fill(net, config, load, lambda: {})
     info: Any = net.feature_info
     strides = tuple(info.reduction())
-    data: dict[str, Any] = timm.data.config.resolve_model_data_config(net)
+    resolve: Any = timm.data.config.resolve_model_data_config
+    data: dict[str, Any] = resolve(net)
     channels = tuple(info.channels())
     return _from_maps(config, net, channels, strides, source, data['mean'], data['std'])
 
@@ -242,9 +243,9 @@ def _from_maps(
         picks = [i for i, s in enumerate(strides) if s >= config.fpn_finest_stride]
     if not picks or (config.neck == 'fpn' and len(picks) < 2):
         raise ConfigError(
-            f'detector.neck: {config.neck} does not fit {config.backbone}, whose maps have strides '
-            f'{list(strides)}; a pyramid needs two maps of stride {config.fpn_finest_stride} or '
-            f'more, c4 one of at most {C4_STRIDE}'
+            f'detector.neck: {config.neck} does not fit {config.backbone}, whose maps have '
+            f'strides {list(strides)}; a pyramid needs two maps of '
+            f'{config.fpn_finest_stride} or more, c4 one of at most {C4_STRIDE}'
         )
     return Extractor(
         first_stage=Stage(_Maps(net, picks), config.weights != 'none'),
