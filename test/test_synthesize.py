@@ -22,8 +22,9 @@ from synth_detect_ros.config import (
     SensorConfig,
     SynthesizeConfig,
 )
+from synth_detect_ros.dataset.inputs import read_inputs
 from synth_detect_ros.dataset.storage import SHARD, open_dataset
-from synth_detect_ros.dataset.synthesize import Generator, make_sample, read_inputs, synthesize
+from synth_detect_ros.dataset.synthesize import Generator, make_sample, synthesize
 from synth_detect_ros.errors import (
     BackgroundError,
     ConfigError,
@@ -234,9 +235,9 @@ def test_distortion_bends_images_and_masks(config: SynthesizeConfig, tmp_path: P
 
 
 def test_where_the_camera_comes_from(config: SynthesizeConfig, tmp_path: Path) -> None:
-    own = read_inputs(config)[3]
+    own = read_inputs(config).camera
     assert own.K[0, 0] == pytest.approx(144)
-    wide = read_inputs(replace(config, camera_hfov_deg=90.0))[3]
+    wide = read_inputs(replace(config, camera_hfov_deg=90.0)).camera
     assert wide.size == (160, 120) and wide.K[0, 0] == pytest.approx(80)
     scenes.write_backgrounds(tmp_path / 'set')
     (tmp_path / 'set' / 'camera.yaml').unlink()

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import json
 import logging
-import platform
-from collections.abc import Iterable
-from dataclasses import replace
-from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synth_detect_ros.config import SynthesizeConfig
-from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set
+from synth_detect_ros.dataset.inputs import Inputs, provenance, read_inputs
 from synth_detect_ros.dataset.storage import DatasetWriter
 from synth_detect_ros.dataset.workers import Progress, Stop, default_workers, run_shards
-from synth_detect_ros.errors import ConfigError, UncalibratedCameraError
+from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.geometry.boxes import boxes_of_ids
-from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera, read_camera
 from synth_detect_ros.geometry.poses import Schedule
-from synth_detect_ros.options import to_mapping
 from synth_detect_ros.rendering.compose import compose, vary_background
-from synth_detect_ros.rendering.mesh import ObjectModel, read_objects
 from synth_detect_ros.rendering.renderer import get_renderer
 from synth_detect_ros.rendering.scene import PlacedScene, SceneFactory
 from synth_detect_ros.rendering.sensor import apply_sensor
@@ -44,10 +33,11 @@ MANY_LEFT_OUT = 0.05
 
 
 class Generator:
-    """Everything that samples are made from, read once.
+    """Everything that samples are made from.
 
     Args:
         config: of the run.
+        inputs: objects, backgrounds and camera; read from the files of `config` when None.
 
     Attributes:
         config: of the run.
@@ -55,18 +45,20 @@ class Generator:
         classes: names of the target objects; labels index them.
 
     Raises:
-        ConfigError: a path is not given or a file holds something else.
-        MeshError, BackgroundError, GeometryError: a file is missing or broken.
-        UncalibratedCameraError: nothing says what the intrinsics are.
+        SynthDetectError: see `inputs.read_inputs`.
         RenderingError: there is no usable OpenGL.
     """
 
-    def __init__(self, config: SynthesizeConfig) -> None:
-        self.config = config
-        targets, distractors, self._backgrounds, self.camera = read_inputs(config)
-        self.classes = tuple(model.name for model in targets)
+    def __init__(self, config: SynthesizeConfig, inputs: Inputs | None = None) -> None:
+        inputs = inputs or read_inputs(config)
+        self.config, self.camera, self.classes = config, inputs.camera, inputs.classes
+        self._backgrounds = inputs.backgrounds
         self._scenes = SceneFactory(
-            config, self.camera, targets, distractors, get_renderer(config.renderer)
+            config,
+            inputs.camera,
+            inputs.targets,
+            inputs.distractors,
+            get_renderer(config.renderer),
         )
         # Read at once and never dropped: the memory of a process stays flat.
         fitting = max(FRAME_MEMORY // self._backgrounds.read(0).nbytes, 1)
@@ -110,31 +102,6 @@ def make_sample(generator: Generator, index: int) -> Sample:
     return Sample(image, ids, instances)
 
 
-def read_inputs(
-    config: SynthesizeConfig,
-) -> tuple[list[ObjectModel], list[ObjectModel], BackgroundSet, Camera]:
-    """Read objects, distractors, backgrounds and camera of a run; errors as in `Generator`."""
-    for key in ('objects', 'backgrounds'):
-        if not getattr(config, key):
-            raise ConfigError(f'{key}: wanted a path, got none; it has no default')
-    targets = read_objects(Path(config.objects))
-    distractors = read_objects(Path(config.distractors)) if config.distractors else []
-    backgrounds = read_background_set(Path(config.backgrounds))
-    if config.camera:
-        camera = read_camera(Path(config.camera))
-    elif config.camera_hfov_deg:
-        height, width = backgrounds.read(0).shape[:2]
-        camera = Camera.from_fov(width, height, config.camera_hfov_deg)
-    elif backgrounds.camera is not None:
-        camera = backgrounds.camera
-    else:
-        raise UncalibratedCameraError(
-            f'{backgrounds.folder} has no camera.yaml: give a calibration with the option camera, '
-            f'or {CALIBRATION_ADVICE}'
-        )
-    return targets, distractors, backgrounds, camera
-
-
 def synthesize(
     config: SynthesizeConfig, progress: Progress | None = None, stop: Stop | None = None
 ) -> Path:
@@ -152,28 +119,49 @@ def synthesize(
         DatasetError: the folder holds a data set of other inputs.
         StorageError: writing failed; what was written is intact and the next run goes on.
         RenderingError: no usable OpenGL, or a worker process died.
-        SynthDetectError: inputs as in `Generator`.
+        SynthDetectError: see `inputs.read_inputs`.
     """
     if not config.out:
         raise ConfigError('out: wanted a folder for the data set, got none')
-    targets, distractors, backgrounds, camera = read_inputs(config)
+    inputs = read_inputs(config)
     writer = DatasetWriter(Path(config.out), config.count, config.output)
-    writer.begin(_info(config, camera, backgrounds, targets, distractors))
+    writer.begin(provenance(config, inputs))
     if writer.complete:
         return writer.folder
     shards = writer.missing()
     before = config.count - sum(map(len, shards))
     finished = run_shards(
-        partial(make_shard, config),
+        ShardMaker(config, inputs, writer),
         shards,
         min(config.workers or default_workers(), max(len(shards), 1)),
         lambda done, rate: progress(before + done, config.count, rate) if progress else None,
         stop or (lambda: False),
     )
     if finished:
-        names = [model.name for model in targets]
-        _log_counts(config, dict(zip(names, writer.finish(names).tolist(), strict=True)))
+        counts = writer.finish(inputs.classes).tolist()
+        _log_counts(config, dict(zip(inputs.classes, counts, strict=True)))
     return writer.folder
+
+
+class ShardMaker:
+    """Makes and stores the samples of one shard; sent to each worker process once.
+
+    Args:
+        config: of the run.
+        inputs: read from its files.
+        writer: of the data set.
+    """
+
+    def __init__(self, config: SynthesizeConfig, inputs: Inputs, writer: DatasetWriter) -> None:
+        self._config, self._inputs, self._writer = config, inputs, writer
+        self._generator: Generator | None = None
+
+    def __call__(self, shard: range) -> None:
+        """Do one shard; the first opens OpenGL in the process that does it."""
+        if self._generator is None:
+            self._generator = Generator(self._config, self._inputs)
+        records = [self._writer.write_image(i, make_sample(self._generator, i)) for i in shard]
+        self._writer.write_shard(shard, records)
 
 
 def _log_counts(config: SynthesizeConfig, counts: dict[str, int]) -> None:
@@ -188,80 +176,3 @@ def _log_counts(config: SynthesizeConfig, counts: dict[str, int]) -> None:
             wanted - made,
             wanted,
         )
-
-
-def make_shard(config: SynthesizeConfig, shard: range) -> None:
-    """Make and store the samples of one shard; what a worker process does."""
-    generator = _generator(config)
-    writer = DatasetWriter(Path(config.out), config.count, config.output)
-    writer.write_shard(shard, [writer.write_image(i, make_sample(generator, i)) for i in shard])
-
-
-@lru_cache(maxsize=1)
-def _generator(config: SynthesizeConfig) -> Generator:
-    """Return this process's generator; made in the first shard, so its errors are reported."""
-    return Generator(config)
-
-
-def _info(
-    config: SynthesizeConfig,
-    camera: Camera,
-    backgrounds: BackgroundSet,
-    targets: list[ObjectModel],
-    distractors: list[ObjectModel],
-) -> dict[str, Any]:
-    """Return the content of dataset.yaml; `fingerprint` changes with whatever changes a pixel."""
-    calibration = camera.to_calibration()
-    # Where a data set lies, and who makes it, does not change it.
-    options = to_mapping(replace(config, out='', workers=0))
-    for key in ('objects', 'distractors', 'backgrounds', 'camera'):
-        del options[key]
-    models = [
-        {
-            'name': model.name,
-            'limits': to_mapping(model.limits),
-            'sha256': _hash_folder(model.path),
-        }
-        for model in (*targets, *distractors)
-    ]
-    inputs = {
-        'config': options,
-        'camera': calibration,
-        'models': models,
-        'backgrounds': _hash_files(backgrounds.frames),
-    }
-    return {
-        'format': 1,
-        'classes': [model.name for model in targets],
-        'fingerprint': hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest(),
-        'seed': config.seed,
-        'count': config.count,
-        'camera': calibration,
-        'config': to_mapping(config),
-        'inputs': {'models': models, 'backgrounds': inputs['backgrounds']},
-        'versions': _versions(),
-    }
-
-
-def _versions() -> dict[str, str]:
-    names = ('numpy', 'opencv-python', 'pyrender', 'trimesh')
-    versions = {'python': platform.python_version()}
-    for name in names:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # opencv has several distributions
-            versions[name] = 'unknown'
-    return versions
-
-
-def _hash_folder(mesh: Path) -> str:
-    """Hash a CAD file with all files beside it, where materials and textures lie."""
-    return _hash_files(sorted(path for path in mesh.parent.iterdir() if path.is_file()))
-
-
-def _hash_files(paths: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.name.encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()

@@ -46,7 +46,7 @@ def run_shards(
     """Call `task` for every shard.
 
     Args:
-        task: picklable; each call is independent of the others.
+        task: picklable, sent to each process once; each call is independent of the others.
         shards: what is to be done.
         workers: number of processes; with 1 the work is done in this process.
         progress: called with (items done, items per second) after each shard.
@@ -84,7 +84,7 @@ def _in_pool(
     context = multiprocessing.get_context('spawn')
     with (
         _environment(ONE_THREAD),
-        ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool,
+        ProcessPoolExecutor(workers, context, _start_worker, (task,)) as pool,
     ):
         waiting = list(reversed(shards))
         running: dict[Future[None], int] = {}
@@ -93,7 +93,7 @@ def _in_pool(
                 # Few shards are handed out ahead: on Ctrl-C only these are waited for.
                 while waiting and len(running) < workers + 1:
                     shard = waiting.pop()
-                    running[pool.submit(task, shard)] = len(shard)
+                    running[pool.submit(_work, shard)] = len(shard)
                 ready, _ = wait(running, POLL, FIRST_COMPLETED)
                 for future in ready:
                     future.result()
@@ -109,13 +109,23 @@ def _in_pool(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when the parent is gone."""
+_task: Task | None = None  # of this worker process
+
+
+def _start_worker(task: Task) -> None:
+    """Keep the task, leave Ctrl-C to the parent, and end when the parent is gone."""
+    global _task  # noqa: PLW0603  the pool's way to give a process something once
+    _task = task
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
     import cv2  # noqa: PLC0415  only workers need it
 
     cv2.setNumThreads(1)
+
+
+def _work(shard: range) -> None:
+    assert _task is not None
+    _task(shard)
 
 
 def _follow_parent() -> None:

@@ -1,0 +1,131 @@
+"""What a data set is made from: objects, backgrounds and camera, and the record of them."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from synth_detect_ros.config import SynthesizeConfig
+from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set
+from synth_detect_ros.errors import ConfigError, UncalibratedCameraError
+from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera, read_camera
+from synth_detect_ros.options import to_mapping
+from synth_detect_ros.rendering.mesh import ObjectModel, read_objects
+
+# Of dataset.yaml; a reader refuses what is newer.
+FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The files of a run, read.
+
+    Attributes:
+        targets: objects that are labelled, at least one.
+        distractors: objects that are not.
+        backgrounds: real frames.
+        camera: of the images.
+    """
+
+    targets: list[ObjectModel]
+    distractors: list[ObjectModel]
+    backgrounds: BackgroundSet
+    camera: Camera
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the targets; labels index them."""
+        return tuple(model.name for model in self.targets)
+
+
+def read_inputs(config: SynthesizeConfig) -> Inputs:
+    """Read objects, distractors, backgrounds and camera of a run.
+
+    Raises:
+        ConfigError: a path is not given or a file holds something else.
+        MeshError, BackgroundError, GeometryError: a file is missing or broken.
+        UncalibratedCameraError: nothing says what the intrinsics are.
+    """
+    for key in ('objects', 'backgrounds'):
+        if not getattr(config, key):
+            raise ConfigError(f'{key}: wanted a path, got none; it has no default')
+    backgrounds = read_background_set(Path(config.backgrounds))
+    return Inputs(
+        targets=read_objects(Path(config.objects)),
+        distractors=read_objects(Path(config.distractors)) if config.distractors else [],
+        backgrounds=backgrounds,
+        camera=_camera(config, backgrounds),
+    )
+
+
+def _camera(config: SynthesizeConfig, backgrounds: BackgroundSet) -> Camera:
+    """Return the camera of the options, or else of the background set."""
+    if config.camera:
+        return read_camera(Path(config.camera))
+    if config.camera_hfov_deg:
+        height, width = backgrounds.read(0).shape[:2]
+        return Camera.from_fov(width, height, config.camera_hfov_deg)
+    if backgrounds.camera is not None:
+        return backgrounds.camera
+    raise UncalibratedCameraError(
+        f'{backgrounds.folder} has no camera.yaml: give a calibration with the option camera, '
+        f'or {CALIBRATION_ADVICE}'
+    )
+
+
+def provenance(config: SynthesizeConfig, inputs: Inputs) -> dict[str, Any]:
+    """Return the content of dataset.yaml; `fingerprint` changes with whatever changes a pixel."""
+    # Where a data set lies, and who makes it, does not change it.
+    options = to_mapping(replace(config, out='', workers=0))
+    for key in ('objects', 'distractors', 'backgrounds', 'camera'):
+        del options[key]
+    camera = inputs.camera.to_calibration()
+    models = [_model(model) for model in (*inputs.targets, *inputs.distractors)]
+    frames = _hash_files(inputs.backgrounds.frames)
+    essence = {'config': options, 'camera': camera, 'models': models, 'backgrounds': frames}
+    return {
+        'format': FORMAT,
+        'classes': list(inputs.classes),
+        'fingerprint': hashlib.sha256(json.dumps(essence, sort_keys=True).encode()).hexdigest(),
+        'seed': config.seed,
+        'count': config.count,
+        'camera': camera,
+        'config': to_mapping(config),
+        'inputs': {'models': models, 'backgrounds': frames},
+        'versions': _versions(),
+    }
+
+
+def _model(model: ObjectModel) -> dict[str, Any]:
+    """Return name, limits and a hash of a CAD file and all beside it: materials, textures."""
+    beside = sorted(path for path in model.path.parent.iterdir() if path.is_file())
+    return {
+        'name': model.name,
+        'diameter_m': model.mesh.diameter,
+        'limits': to_mapping(model.limits),
+        'sha256': _hash_files(beside),
+    }
+
+
+def _hash_files(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.name.encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    versions = {'python': platform.python_version()}
+    for name in ('numpy', 'opencv-python', 'pyrender', 'trimesh'):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # OpenCV has several distributions
+            versions[name] = 'unknown'
+    return versions
