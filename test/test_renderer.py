@@ -12,7 +12,7 @@ import pytest
 import scenes
 from numpy.typing import NDArray
 
-from synth_detect_ros.errors import ConfigError, GeometryError
+from synth_detect_ros.errors import ConfigError, GeometryError, RenderingError
 from synth_detect_ros.geometry.boxes import box_of_points
 from synth_detect_ros.geometry.camera import Camera, project, unproject
 from synth_detect_ros.geometry.poses import ray_rotation, view_rotation
@@ -298,15 +298,29 @@ def test_an_unknown_renderer_is_refused() -> None:
         get_renderer('raytracer')
 
 
+def test_a_failure_of_opengl_is_named(ball: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    from OpenGL.error import GLError  # noqa: PLC0415  after the platform is chosen
+
+    def fail(*_: object) -> None:
+        raise GLError(1285, baseOperation='glDrawElementsInstanced')
+
+    monkeypatch.setattr(get_renderer()._renderer, 'render', fail)
+    with pytest.raises(RenderingError, match='OpenGL failed'):
+        draw(CAMERAS['ideal'], ball, scenes.pose((0, 0, 0.5)))
+
+
 @pytest.mark.parametrize(
     ('environment', 'message'),
     [
         ({'EGL_DEVICE_ID': '99'}, 'libegl1 libgl1 libgl1-mesa-dri'),
+        ({'HIDE': 'pyrender'}, 'pyrender cannot be loaded'),
         ({'PYOPENGL_PLATFORM': 'osmesa'}, "is 'osmesa'; wanted egl"),
     ],
 )
 def test_no_opengl_says_what_to_install(environment: dict[str, str], message: str) -> None:
     script = (
+        'import os, sys\n'
+        "if 'HIDE' in os.environ: sys.modules[os.environ['HIDE']] = None\n"
         'from synth_detect_ros.rendering.renderer import get_renderer\n'
         'from synth_detect_ros.errors import RenderingError\n'
         'try: get_renderer()\n'
