@@ -27,9 +27,11 @@ from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from synth_detect_ros.nodes.timings import WINDOW
+
 NAMESPACE = '/bench_live'
 STARTUP_S = 120.0
-# Images before the measurement: caches fill, clocks of the processor rise.
+# Images before the measurement starts: caches fill, clocks of the processor rise.
 WARM_UP = 10
 # Low, so that nearly every image has a detection, whose message carries the stamp.
 SCORE = 0.05
@@ -88,9 +90,9 @@ class Listener:
 
     def _on_detections(self, message: String) -> None:
         now = self.node.get_clock().now()
-        results = json.loads(message.data)
-        if results:  # the stamp stands in each of them
-            self.ages_ms.append((now.nanoseconds - results[0]['image_id']) / 1e6)
+        results = json.loads(message.data)  # the stamp stands in each of them
+        stamp = results[0]['image_id'] if results else np.nan
+        self.ages_ms.append((now.nanoseconds - stamp) / 1e6)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         if message.status[0].name == f'{NAMESPACE}/detect_node':
@@ -123,21 +125,28 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
         until(WARM_UP, time.monotonic() + STARTUP_S)
         if len(listener.ages_ms) < WARM_UP:
             raise RuntimeError(f'{STARTUP_S:.0f} s without {WARM_UP} images with detections')
-        listener.ages_ms.clear()
         until(sys.maxsize, time.monotonic() + options.seconds)
-    return numbers(listener, options.rate)
+    return numbers(listener.timings, np.array(listener.ages_ms), options.rate)
 
 
-def numbers(listener: Listener, rate: float) -> dict[str, object]:
-    """Return what was measured; means and counts of the node are over its last 100 images."""
-    timings, ages = listener.timings, np.array(listener.ages_ms)
-    recent = ages[-100:].mean()
+def numbers(timings: dict[str, float], ages: np.ndarray, rate: float) -> dict[str, object]:
+    """Return what was measured over the images that the node's last report is about.
+
+    Args:
+        timings: the last report of the node, over its latest `WINDOW` images.
+        ages: of all images since the start, NaN for one without detections [ms].
+        rate: of the camera [Hz].
+    """
+    processed = int(timings['processed'])
+    ages = ages[max(0, processed - WINDOW) : processed]
+    mean = float(np.nanmean(ages))
+    ages = ages[~np.isnan(ages)]
     limit = timings['inference_ms_max'] + 1000 / rate
     return {
         'images': len(ages),
         'camera_hz': rate,
         'inference_ms': timings['inference_ms'],
-        'overhead_ms': round(recent - timings['inference_ms'] - timings['wait_ms'], 2),
+        'overhead_ms': round(mean - timings['inference_ms'] - timings['wait_ms'], 2),
         'node_overhead_ms': timings['overhead_ms'],
         'wait_ms': timings['wait_ms'],
         'age_ms_median': round(float(np.median(ages)), 2),

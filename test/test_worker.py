@@ -52,7 +52,7 @@ def test_worker_without_work_stops_at_once():
 
 def test_empty_window_shows_only_counts():
     assert TimingWindow().summary(0.0) == {
-        'input_hz': 0.0, 'received': 0, 'dropped': 0, 'broken': 0,
+        'input_hz': 0.0, 'received': 0, 'dropped': 0, 'broken': 0, 'processed': 0,
     }  # fmt: skip
 
 
@@ -70,7 +70,8 @@ def test_window_shows_means_over_the_latest_and_counts_of_all():
     assert (summary['inference_ms'], summary['overhead_ms'], summary['wait_ms']) == (10, 2, 1)
     assert (summary['age_ms'], summary['age_ms_max']) == (9.5, 19)
     assert 18 <= summary['age_ms_p95'] <= 19
-    assert (summary['received'], summary['dropped'], summary['broken']) == (2 * WINDOW, 1, 1)
+    counts = [summary[key] for key in ('received', 'dropped', 'broken', 'processed')]
+    assert counts == [2 * WINDOW, 1, 1, 3 * WINDOW]
 
 
 def test_rate_falls_when_no_more_images_come():

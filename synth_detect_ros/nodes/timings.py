@@ -37,7 +37,7 @@ class TimingWindow:
         self._lock = threading.Lock()
         self._timings: deque[Timing] = deque(maxlen=WINDOW)
         self._arrivals: deque[float] = deque(maxlen=WINDOW)
-        self._received = self._dropped = self._broken = 0
+        self._received = self._dropped = self._broken = self._processed = 0
 
     def arrived(self, time_s: float) -> None:
         """Count an image that came at `time_s` on a clock that never jumps."""
@@ -59,6 +59,7 @@ class TimingWindow:
         """Add the times of an image whose result is published."""
         with self._lock:
             self._timings.append(timing)
+            self._processed += 1
 
     def summary(self, now_s: float) -> dict[str, float | int]:
         """Return what is worth showing; a key whose times are not known yet is left out."""
@@ -68,6 +69,7 @@ class TimingWindow:
                 'received': self._received,
                 'dropped': self._dropped,
                 'broken': self._broken,
+                'processed': self._processed,
             }
         shown: dict[str, float | int] = {'input_hz': _rate(arrivals, now_s)}
         if timings:
