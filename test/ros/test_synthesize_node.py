@@ -14,7 +14,11 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from synth_detect_ros.config import SynthesizeConfig
-from synth_detect_ros.dataset.backgrounds import read_background_set
+from synth_detect_ros.dataset.backgrounds import (
+    BackgroundWriter,
+    FrameRecord,
+    read_background_set,
+)
 from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.options import read_config
@@ -45,6 +49,26 @@ def test_good_frames_are_kept_until_there_are_enough(graph, scene, tmp_path):
     assert len(records) == 3 and f'{graph.namespace}/image' in records[0]
     assert '3 frames of 3' in node.output
     assert all(d.status[0].name == f'{graph.namespace}/synthesize_node' for d in diagnostics)
+
+
+def test_compressed_replay_is_captured(graph, scene, tmp_path):
+    source, out = tmp_path / 'source', tmp_path / 'set'
+    writer = BackgroundWriter(source, 'png')
+    writer.save_camera(CAMERA)
+    for seed in range(3):
+        writer.add(scene(seed), FrameRecord(0.0, 'topic', 'rgb8', 0.0))
+    node = graph.start('synthesize_node', out=out, count=3, min_interval_s=0, compressed=True)
+    graph.start('camera_replay_node', source=source, rate_hz=20, loop=True, compressed=True)
+    graph.until(lambda: not node.running, 'the end of the capture')
+    assert node.wait() == 0
+    captured = read_background_set(out)
+    assert captured.camera == CAMERA
+    for i in range(3):
+        difference = [
+            np.abs(captured.read(i) - scene(seed).astype(int)).mean() for seed in range(3)
+        ]
+        assert min(difference) < 6
+    assert f'{graph.namespace}/image/compressed' in (out / 'frames.jsonl').read_text()
 
 
 def test_services_take_a_frame_pause_and_resume(graph, scene, tmp_path):
