@@ -90,6 +90,6 @@ def test_rviz_shows_the_topics_of_the_node():
     assert [d['Class'] for d in displays] == ['rviz_default_plugins/Image'] * 3
     topics = [d['Topic']['Value'] for d in displays]
     assert topics == ['/image', '/detect_node/overlay', '/detect_node/masks']
-    source = (ROOT / 'synth_detect_ros' / 'nodes' / 'detect_node.py').read_text()
+    source = (ROOT / 'synth_detect_ros' / 'nodes' / 'outputs.py').read_text()
     for topic in topics[1:]:
         assert f"'{topic.rpartition('/')[2]}'" in source
