@@ -32,6 +32,14 @@ def die(shard: range) -> None:
     os._exit(9)
 
 
+def die_once(folder: Path, shard: range) -> None:
+    if shard.start == 20 and not (folder / 'died').exists():
+        (folder / 'died').touch()
+        os._exit(9)
+    (folder / str(shard.start)).touch()
+    time.sleep(0.05)
+
+
 def never() -> bool:
     return False
 
@@ -84,6 +92,17 @@ def test_a_full_disk_in_a_worker_is_still_a_full_disk() -> None:
 def test_a_dead_worker_is_reported() -> None:
     with pytest.raises(RenderingError, match=r'a worker process died.*start again to continue'):
         run_shards(die, SHARDS, 2, ignore, never)
+
+
+def test_work_of_a_worker_that_crashed_is_done_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts: list[int] = []
+    task = partial(die_once, tmp_path)
+    assert run_shards(task, SHARDS, 2, lambda done, rate: counts.append(done), never)
+    assert {p.name for p in tmp_path.iterdir()} == {'died', *(str(s.start) for s in SHARDS)}
+    assert counts[-1] == 40
+    assert 'going on with fresh ones' in caplog.text
 
 
 def test_nothing_to_do_is_done() -> None:

@@ -56,7 +56,7 @@ def run_shards(
         Whether all shards were done.
 
     Raises:
-        RenderingError: a worker process died.
+        RenderingError: worker processes die before they get anything done.
         KeyboardInterrupt: after Ctrl-C, when the shards in work are done.
         Exception: whatever the task raised, when the shards in work are done.
     """
@@ -80,31 +80,52 @@ def _in_process(task: Task, shards: Sequence[range]) -> Generator[int, None, Non
 def _in_pool(
     task: Task, shards: Sequence[range], workers: int, stop: Stop
 ) -> Generator[int, None, None]:
-    """Yield the size of each shard as it is done, in any order."""
+    """Yield the size of each shard as it is done, in any order.
+
+    Graphics drivers crash now and then: the shards of a dead process are done again by fresh
+    ones, as long as anything gets done.
+    """
+    waiting = list(reversed(shards))
+    while waiting:
+        before = len(waiting)
+        try:
+            yield from _in_one_pool(task, waiting, workers, stop)
+            return
+        except BrokenProcessPool as error:
+            if len(waiting) == before:
+                raise RenderingError(
+                    'a worker process died, perhaps for lack of memory (see dmesg) or in the '
+                    'graphics driver. Finished images are intact: start again to continue, with '
+                    'fewer workers.'
+                ) from error
+            logger.warning('A worker process died; going on with fresh ones.')
+
+
+def _in_one_pool(
+    task: Task, waiting: list[range], workers: int, stop: Stop
+) -> Generator[int, None, None]:
+    """Work off `waiting` from its end; what a broken pool left undone is put back."""
     context = multiprocessing.get_context('spawn')
     with (
         _environment(ONE_THREAD),
         ProcessPoolExecutor(workers, context, _start_worker, (task,)) as pool,
     ):
-        waiting = list(reversed(shards))
-        running: dict[Future[None], int] = {}
+        running: dict[Future[None], range] = {}
         try:
             while waiting or running:
                 # Few shards are handed out ahead: on Ctrl-C only these are waited for.
                 while waiting and len(running) < workers + 1:
-                    shard = waiting.pop()
-                    running[pool.submit(_work, shard)] = len(shard)
+                    future = pool.submit(_work, waiting[-1])
+                    running[future] = waiting.pop()
                 ready, _ = wait(running, POLL, FIRST_COMPLETED)
                 for future in ready:
                     future.result()
-                    yield running.pop(future)
+                    yield len(running.pop(future))
                 if stop():
                     return
-        except BrokenProcessPool as error:
-            raise RenderingError(
-                'a worker process died, perhaps for lack of memory (see dmesg) or in the graphics '
-                'driver. Finished images are intact: start again to continue, with fewer workers.'
-            ) from error
+        except BrokenProcessPool:
+            waiting.extend(running.values())
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
