@@ -5,13 +5,15 @@
 Prints JSON. Ages run from the stamp of the image, set when the camera publishes it, to the arrival
 of its detections here; `overhead_ms` is what of that is neither the model's own time nor waiting
 behind the image before: transport in and out, conversion, drawing, publishing. With `--show` this
-process listens to the overlay and the masks too, as RViz would.
+process listens to the overlay and the masks too, as RViz would. Fast DDS runs with the package's
+profile for images unless `--stock-dds` is given.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from std_msgs.msg import String
 from synth_detect_ros.nodes.timings import WINDOW
 
 NAMESPACE = '/bench_live'
+PROFILE = Path(__file__).parents[1] / 'config' / 'fastdds_images.xml'
 STARTUP_S = 120.0
 # Images before the measurement starts: caches fill, clocks of the processor rise.
 WARM_UP = 10
@@ -45,6 +48,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--rate', type=float, default=10.0, help='camera images a second')
     parser.add_argument('--seconds', type=float, default=20.0, help='length of the measurement')
     parser.add_argument('--threads', type=int, default=0, help='of the network; 0: all cores')
+    parser.add_argument(
+        '--stock-dds', action='store_true', help='without config/fastdds_images.xml'
+    )
     parser.add_argument('--show', action='store_true', help='listen to overlay and masks too')
     parser.add_argument('--json', type=Path, help='file for the result')
     return parser.parse_args()
@@ -160,6 +166,9 @@ def numbers(timings: dict[str, float], ages: np.ndarray, rate: float) -> dict[st
 
 def main() -> int:
     options = parse()
+    if not options.stock_dds:
+        for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
+            os.environ.setdefault(name, str(PROFILE))
     rclpy.init()
     try:
         result = measure(options)
