@@ -81,7 +81,7 @@ class Trunk(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return the tapped maps of (B, 3, H, W) images."""
-        # Depthwise and pointwise convolutions run several times faster on CPUs in this layout.
+        # Depthwise and pointwise convolutions run faster on CPUs in this layout.
         x = x.contiguous(memory_format=torch.channels_last)
         maps = []
         for index, block in enumerate(self.blocks):

@@ -52,7 +52,7 @@ def vary_background(
         frame = np.asarray(resized, np.uint8)
     frame = np.ascontiguousarray(frame)
     if config.swap_channels:
-        planes = cv2.split(frame)  # four times faster than indexing the last axis
+        planes = cv2.split(frame)  # faster than indexing the last axis
         frame = np.asarray(cv2.merge([planes[k] for k in channels]), np.uint8)
     return frame
 

@@ -85,7 +85,7 @@ def _point_numbers(corners: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def distinct_rows(rows: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the first index of each distinct row and, for each row, which of them it is."""
-    # Rows compared as bytes, four times faster than np.unique(axis=0); + 0 makes -0.0 equal 0.0.
+    # Rows compared as bytes, faster than np.unique(axis=0); + 0 makes -0.0 equal 0.0.
     table = np.ascontiguousarray(rows + rows.dtype.type(0))
     raw = table.view(np.dtype((np.void, table.itemsize * table.shape[1]))).reshape(-1)
     _, first, inverse = np.unique(raw, return_index=True, return_inverse=True)
