@@ -2,7 +2,7 @@
 # make demo    the whole path on real data; FREEZE=none trains a naive twin beside it
 # make test    all tests;  PYTEST_ARGS='test/test_boxes.py -x' for some
 # make check   lint, format, types
-# make bench   what can be measured, and how
+# make bench   speed beside peers: a table and build/bench/results.json;  BENCH_ARGS='--only live'
 # make clean   remove what was built; the virtual environment stays
 
 SHELL := /bin/bash
@@ -11,6 +11,7 @@ READY := .venv/.ready-$(or $(ROS_DISTRO),wheels)
 
 DATA ?= $(wildcard ../shared/data)
 WEIGHTS ?= $(wildcard ../shared/weights)
+PEERS ?= $(wildcard ../shared/peers)
 FREEZE ?= first_stage
 export DATA := $(abspath $(DATA))
 export WEIGHTS := $(abspath $(WEIGHTS))
@@ -36,10 +37,9 @@ check: setup
 	$(BIN)/mypy
 
 bench: setup
-	@for file in bench/*.py; do \
-	  printf '%-24s %s\n' "$$file" "$$(sed -n '1s/"""//gp' $$file)"; \
-	done
-	@echo 'Options: .venv/bin/python bench/<name>.py --help'
+	tools/peers.sh build/peers
+	$(BIN)/python bench/run.py --data "$$DATA" --weights "$$WEIGHTS" \
+	  --peer "$(PEERS)/plain_pyrender.py" --peers-python build/peers/bin/python $(BENCH_ARGS)
 
 clean:
 	rm -rf build install log .mypy_cache .pytest_cache .ruff_cache *.egg-info
