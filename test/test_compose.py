@@ -73,6 +73,27 @@ def test_noise_has_its_strength_and_stays_on_the_object(sigma: float) -> None:
     np.testing.assert_array_equal(image[canvas.ids == 0], background()[canvas.ids == 0])
 
 
+def test_noise_on_nothing_is_nothing() -> None:
+    empty = np.zeros((7, 5, 4), np.uint8)
+    np.testing.assert_array_equal(add_noise(empty, 60.0, rng()), empty)
+
+
+def test_noise_is_normal_and_independent_from_pixel_to_pixel() -> None:
+    front = np.full((300, 300, 4), (128, 128, 128, 255), np.uint8)
+    noise = add_noise(front, 10.0, rng())[..., :3].astype(float) - 128
+    shares = [(np.abs(noise) < k * 10).mean() for k in (1, 2, 3)]
+    np.testing.assert_allclose(shares, (0.683, 0.954, 0.997), atol=0.02)
+    for beside in (noise[:, 1:], noise[1:], np.roll(noise, 1, axis=2)):
+        here = noise[: beside.shape[0], : beside.shape[1]]
+        assert abs(np.corrcoef(here.ravel(), beside.ravel())[0, 1]) < 0.02
+
+
+def test_noise_of_half_covered_pixels_is_half_as_strong() -> None:
+    front = np.full((100, 100, 4), (64, 64, 64, 128), np.uint8)
+    noise = add_noise(front, 10.0, rng())[..., :3].astype(float) - 64
+    assert noise.std() == pytest.approx(5, rel=0.05)
+
+
 def test_noise_never_exceeds_the_covered_share() -> None:
     front = rng().integers(0, 255, (40, 40, 4)).astype(np.uint8)
     front[..., :3] = np.minimum(front[..., :3], front[..., 3:])

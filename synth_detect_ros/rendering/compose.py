@@ -7,6 +7,8 @@ the photo around it. All steps but the camera model touch the objects' own regio
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
+from statistics import NormalDist
 
 import cv2
 import numpy as np
@@ -82,22 +84,51 @@ def compose(
             front = add_noise(front, noise, rng)
         merged = _blend(image[window], front, config)
         if blur:
-            merged = _blur_objects(merged, front[..., 3], blur)
+            merged = _blur_objects(merged, _alpha(front), blur)
         image[window] = merged
     return image
 
 
 def add_noise(front: Image, sigma: float, rng: np.random.Generator) -> Image:
-    """Add Gaussian noise of `sigma` grey levels to the covered part of premultiplied RGBA."""
-    covered = front[..., 3] > 0
-    pixels = front[covered].astype(np.float32)
-    alpha = pixels[:, 3:]
-    noise = rng.standard_normal((len(pixels), 3), np.float32)
-    noise *= alpha * np.float32(sigma / 255)
+    """Add Gaussian noise of `sigma` grey levels to the covered part of premultiplied RGBA.
+
+    The noise of a pixel is in proportion to its alpha, and rounded to whole grey levels.
+    """
     noisy = front.copy()
-    pixels[:, :3] = np.rint(np.clip(pixels[:, :3] + noise, 0, alpha))
-    noisy[covered] = pixels
+    pixels = noisy.reshape(-1, 4).view(np.uint32)  # one number a pixel: fast to pick
+    covered = np.flatnonzero(_alpha(noisy))
+    if not len(covered):
+        return noisy
+    chosen = pixels[covered].view(np.uint8)
+    noise = _grey_noise(3 * len(covered), sigma, rng).reshape(1, -1, 3)
+    outline = np.flatnonzero(chosen[:, 3] < 255)
+    alpha = chosen[outline, 3:]
+    noise[0, outline] = np.rint(noise[0, outline] * (alpha.astype(np.float32) / 255))
+    colour = cv2.add(cv2.cvtColor(chosen[None], cv2.COLOR_RGBA2RGB), noise, dtype=cv2.CV_8U)
+    chosen = cv2.cvtColor(colour, cv2.COLOR_RGB2RGBA)[0]  # alpha 255 everywhere
+    chosen[outline] = np.minimum(chosen[outline], alpha)
+    pixels[covered] = chosen.view(np.uint32)
     return noisy
+
+
+def _alpha(front: Image) -> NDArray[np.uint8]:
+    return np.asarray(cv2.extractChannel(front, 3), np.uint8)
+
+
+@cache
+def _normal_quantiles() -> NDArray[np.float32]:
+    """Return the normal distribution cut into 2^16 equally likely values, up to 4.3 sigma."""
+    normal = NormalDist()
+    return np.array([normal.inv_cdf((i + 0.5) / 2**16) for i in range(2**16)], np.float32)
+
+
+def _grey_noise(count: int, sigma: float, rng: np.random.Generator) -> NDArray[np.int16]:
+    """Return `count` normal numbers of standard deviation `sigma`, rounded.
+
+    Looked up by 16 random bits each, several times faster than drawing and rounding floats.
+    """
+    levels = np.rint(_normal_quantiles() * np.float32(sigma)).astype(np.int16)
+    return levels.take(np.frombuffer(rng.bytes(2 * count), '<u2'), mode='wrap')
 
 
 def _windows(canvas: Canvas, margin: int) -> Iterable[Window]:
@@ -133,9 +164,9 @@ def _blend(back: Image, front: Image, config: ComposeConfig) -> Image:
         return _poisson(back, front)
     if config.blending == 'gaussian':
         front = _feather(front, config.feather_px)
-    through = cv2.merge([255 - front[..., 3]] * 3)
+    through = cv2.merge([255 - _alpha(front)] * 3)
     dimmed = cv2.multiply(back, through, scale=1 / 255)
-    return np.asarray(cv2.add(np.ascontiguousarray(front[..., :3]), dimmed), np.uint8)
+    return np.asarray(cv2.add(cv2.cvtColor(front, cv2.COLOR_RGBA2RGB), dimmed), np.uint8)
 
 
 def _feather(front: Image, width: float) -> Image:
@@ -171,6 +202,6 @@ def _poisson(back: Image, front: Image) -> Image:
 def _blur_objects(image: Image, alpha: NDArray[np.uint8], sigma: float) -> Image:
     """Blur the objects and, as far as the blur reaches, the background beside them."""
     reach = int(np.ceil(BLUR_REACH * sigma))
-    near = cv2.dilate(alpha, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
+    near = cv2.dilate(alpha, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
     blurred = cv2.GaussianBlur(image, (2 * reach + 1, 2 * reach + 1), sigma)
-    return np.where(near[..., None], blurred, image)
+    return np.asarray(cv2.copyTo(blurred, near, image), np.uint8)
