@@ -7,6 +7,7 @@ integers at pixel centres instead, half a pixel away; `edges_from_pixels` and `p
 are the only two functions that cross between the frames.
 """
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -34,10 +35,8 @@ def box_of_mask(mask: NDArray[np.bool_]) -> Boxes:
     Returns:
         (4,) float64 x_min, y_min, x_max, y_max [px, edges]; all zero for an empty mask.
     """
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    if not len(columns):
-        return np.zeros(4)
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return np.array([x, y, x + width, y + height], np.float64)
 
 
 def boxes_of_ids(ids: NDArray[np.integer], count: int) -> Boxes:

@@ -73,7 +73,8 @@ class Layer:
         y: image row of the first row.
         colour: (h, w, 4) uint8 RGBA, colour multiplied by alpha; alpha is the covered share.
         depth: (h, w) float32 z [m], infinite where nothing is.
-        area: number of pixels that are at least half covered, those beyond the image included.
+        mask: (h, w) bool, where the instance covers at least half the pixel.
+        area: number of pixels of the mask, those beyond the image included.
         box: (4,) box of these pixels in the image [px, edges].
     """
 
@@ -81,18 +82,15 @@ class Layer:
     y: int
     colour: NDArray[np.uint8]
     depth: NDArray[np.float32]
+    mask: NDArray[np.bool_] = field(init=False)
     area: int = field(init=False)
     box: Boxes = field(init=False)
 
     def __post_init__(self) -> None:
-        mask = self.mask
+        mask = self.colour[..., 3] >= HALF_COVERED
+        object.__setattr__(self, 'mask', mask)
         object.__setattr__(self, 'area', int(np.count_nonzero(mask)))
         object.__setattr__(self, 'box', box_of_mask(mask) + np.array([self.x, self.y] * 2))
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        """(h, w) bool, where the instance covers at least half the pixel."""
-        return self.colour[..., 3] >= HALF_COVERED
 
     def window(self, width: int, height: int) -> tuple[Window, Window]:
         """Return (rows, columns) of the image and of the layer where the two overlap."""
@@ -123,6 +121,7 @@ class Canvas:
         self._top_depth = self.depth.copy()
         self.layers: list[Layer] = []
         self.visible = np.zeros(0, np.int64)
+        self._previewed: tuple[Layer, NDArray[np.bool_], NDArray[np.int64]] | None = None
 
     def visible_fractions(self) -> NDArray[np.float64]:
         """Return (N,) visible pixels over pixels of the whole silhouette, in [0, 1]."""
@@ -130,28 +129,32 @@ class Canvas:
 
     def preview(self, layer: Layer) -> NDArray[np.int64]:
         """Return `visible` (N + 1,) as it would be with one more layer."""
-        image, part = self._window(layer)
-        gained = self._front(layer, image, part)
-        lost = np.bincount(self.ids[image][gained], minlength=len(self.layers) + 1)[1:]
-        return np.append(self.visible - lost, np.count_nonzero(gained))
+        return self._preview(layer)[1]
 
     def add(self, layer: Layer) -> None:
         """Merge one more layer; colours meet by the `over` operator (Porter & Duff 1984)."""
+        gained, self.visible = self._preview(layer)
+        self._previewed = None
         image, part = self._window(layer)
-        self.visible = self.preview(layer)
-        gained = self._front(layer, image, part)
         on_top = layer.depth[part] < self._top_depth[image]
         self.colour[image] = _over(layer.colour[part], self.colour[image], on_top)
         np.minimum(self._top_depth[image], layer.depth[part], out=self._top_depth[image])
         self.layers.append(layer)
-        self.ids[image][gained] = len(self.layers)
-        self.depth[image][gained] = layer.depth[part][gained]
+        np.copyto(self.ids[image], np.uint8(len(self.layers)), where=gained)
+        np.copyto(self.depth[image], layer.depth[part], where=gained)
+
+    def _preview(self, layer: Layer) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Return where in its window the layer would be in front, and `visible` with it."""
+        if self._previewed is None or self._previewed[0] is not layer:
+            image, part = self._window(layer)
+            gained = layer.mask[part] & (layer.depth[part] < self.depth[image])
+            lost = np.bincount(self.ids[image][gained], minlength=len(self.layers) + 1)[1:]
+            visible = np.append(self.visible - lost, np.count_nonzero(gained))
+            self._previewed = layer, gained, visible
+        return self._previewed[1:]
 
     def _window(self, layer: Layer) -> tuple[Window, Window]:
         return layer.window(self.ids.shape[1], self.ids.shape[0])
-
-    def _front(self, layer: Layer, image: Window, part: Window) -> NDArray[np.bool_]:
-        return layer.mask[part] & (layer.depth[part] < self.depth[image])
 
 
 class Renderer(Protocol):
@@ -210,7 +213,8 @@ def _over(
     """Return the `over` of two premultiplied images, `new` on top where `in_front`."""
     if not old[..., 3].any():
         return new
-    top = np.where(in_front[..., None], new, old)
-    bottom = np.where(in_front[..., None], old, new)
+    on_top = in_front.view(np.uint8)
+    top = cv2.copyTo(new, on_top, old.copy())
+    bottom = cv2.copyTo(old, on_top, new.copy())
     through = cv2.multiply(bottom, cv2.merge([255 - top[..., 3]] * 4), scale=1 / 255)
     return np.asarray(cv2.add(top, through), np.uint8)
