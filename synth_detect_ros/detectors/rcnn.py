@@ -20,12 +20,13 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from synth_detect_ros.config import DetectorConfig
 from synth_detect_ros.detectors.backbones import Extractor, build_extractor
 from synth_detect_ros.detectors.freezing import Stage
+from synth_detect_ros.detectors.roi_pooling import RoIPooling
 from synth_detect_ros.structures import Detections
 
 Target = Mapping[str, torch.Tensor]
@@ -218,11 +219,11 @@ def _roi_heads(
         names = [str(i) for i in range(len(extractor.strides))]
     second = extractor.second_stage
     if second is not None:
-        pool = MultiScaleRoIAlign(names, C4_ROI_SIZE, sampling_ratio=2)
+        pool = RoIPooling(names, C4_ROI_SIZE)
         head: nn.Module = SecondStageHead(second)
         width = extractor.second_channels
     else:
-        pool = MultiScaleRoIAlign(names, ROI_SIZE, sampling_ratio=2)
+        pool = RoIPooling(names, ROI_SIZE)
         width = config.box_head_channels
         convs = [config.fpn_channels] * config.box_head_convs
         head = FastRCNNConvFCHead(
@@ -242,7 +243,7 @@ def _roi_heads(
         detections_per_img=config.max_detections,
     )
     if config.architecture == 'mask_rcnn':
-        heads.mask_roi_pool = MultiScaleRoIAlign(names, MASK_ROI_SIZE, sampling_ratio=2)
+        heads.mask_roi_pool = RoIPooling(names, MASK_ROI_SIZE)
         layers = [MASK_CHANNELS] * 4
         heads.mask_head = MaskRCNNHeads(channels, layers, 1, norm_layer=norm_layer(config))
         heads.mask_predictor = MaskRCNNPredictor(MASK_CHANNELS, MASK_CHANNELS, num_classes)

@@ -1,0 +1,111 @@
+"""RoIAlign as one product with a sparse matrix: on CPUs several times as fast as torchvision's.
+
+Each pooled value is a fixed linear combination of 16 values of a feature map (He et al. 2017,
+sec. 3: four bilinear samples a bin), so pooling all boxes from all maps is S @ F, and its gradient
+S^T @ G. torchvision's backward pass on a CPU is a single-threaded scatter, channel by channel.
+"""
+
+from __future__ import annotations
+
+import torch
+from torchvision.ops import MultiScaleRoIAlign
+
+# Samples a bin and axis.
+SAMPLES = 2
+
+
+class RoIPooling(MultiScaleRoIAlign):
+    """`MultiScaleRoIAlign` with two samples a bin and axis, the same values up to rounding.
+
+    The sparse product is used while training on a CPU; everywhere else torchvision's own operator
+    runs, which is fast on GPUs and known to exporters.
+
+    Args:
+        names: of the maps to pool from.
+        size: side of the pooled square, in bins.
+    """
+
+    def __init__(self, names: list[str], size: int) -> None:
+        super().__init__(names, size, sampling_ratio=SAMPLES)
+
+    def forward(
+        self,
+        x: dict[str, torch.Tensor],
+        boxes: list[torch.Tensor],
+        image_shapes: list[tuple[int, int]],
+    ) -> torch.Tensor:
+        """Return (R, C, size, size) crops of the maps.
+
+        Args:
+            x: (B, C, H_i, W_i) by name.
+            boxes: (R_b, 4) of each image, xyxy edges [px of the image].
+            image_shapes: (height, width) of each image [px].
+        """
+        maps = [m for name, m in x.items() if name in self.featmap_names]
+        if not self.training or maps[0].device.type != 'cpu':
+            return super().forward(x, boxes, image_shapes)
+        if self.scales is None or self.map_levels is None:
+            super().forward(x, [b[:0] for b in boxes], image_shapes)  # finds the scales
+        assert self.scales is not None and self.map_levels is not None
+        levels = self.map_levels(boxes) if len(maps) > 1 else torch.zeros(sum(map(len, boxes)))
+        matrix = _pooling_matrix(boxes, levels.long(), maps, self.scales, self.output_size[0])
+        rows = torch.cat([m.permute(0, 2, 3, 1).flatten(0, 2) for m in maps])
+        size, channels = self.output_size[0], rows.shape[1]
+        crops = torch.sparse.mm(matrix, rows.float()).view(-1, size, size, channels)
+        return crops.permute(0, 3, 1, 2)
+
+
+def _pooling_matrix(
+    boxes: list[torch.Tensor],
+    levels: torch.Tensor,
+    maps: list[torch.Tensor],
+    scales: list[float],
+    bins: int,
+) -> torch.Tensor:
+    """Return the sparse (R * bins * bins, all pixels of all maps) matrix of RoIAlign.
+
+    Pixels are counted through images, rows and columns of the first map, then of the next.
+    """
+    heights, widths = (torch.tensor([m.shape[axis] for m in maps]) for axis in (2, 3))
+    pixels = torch.tensor([m.shape[0] * m.shape[2] * m.shape[3] for m in maps])
+    first = torch.cumsum(pixels, 0) - pixels
+    image = torch.repeat_interleave(torch.arange(len(boxes)), torch.tensor([*map(len, boxes)]))
+    edges = torch.cat(boxes).float() * torch.tensor(scales)[levels, None]
+    height, width = heights[levels], widths[levels]
+    y, y_weight = _axis(edges[:, 1], edges[:, 3], height, bins)
+    x, x_weight = _axis(edges[:, 0], edges[:, 2], width, bins)
+    y = (first[levels] + image * height * width)[:, None, None] + y * width[:, None, None]
+    columns = y[:, :, None, :, None] + x[:, None, :, None, :]
+    values = y_weight[:, :, None, :, None] * x_weight[:, None, :, None, :]
+    rows = torch.arange(len(levels) * bins * bins).repeat_interleave((2 * SAMPLES) ** 2)
+    return torch.sparse_coo_tensor(
+        torch.stack([rows, columns.flatten()]),
+        values.flatten(),
+        (len(levels) * bins * bins, int(pixels.sum())),
+        check_invariants=False,
+    )
+
+
+def _axis(
+    low: torch.Tensor, high: torch.Tensor, length: torch.Tensor, bins: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return indices and weights, (R, bins, 2 * SAMPLES), of linear interpolation on one axis.
+
+    Args:
+        low: (R,) first edge of each box [px of its map].
+        high: (R,) last edge.
+        length: (R,) pixels of its map on this axis.
+        bins: of each box.
+    """
+    step = (high - low).clamp(min=1) / bins
+    centres = (torch.arange(bins * SAMPLES) + 0.5) / SAMPLES
+    place = low[:, None] + step[:, None] * centres
+    last = (length - 1)[:, None]
+    inside = (place >= -1) & (place <= length[:, None])
+    place = place.clamp(min=torch.zeros_like(last), max=last)
+    near = place.long()
+    far = torch.minimum(near + 1, last)
+    share = place - near
+    weights = torch.stack([1 - share, share], -1) * inside[..., None] / SAMPLES
+    shape = (-1, bins, 2 * SAMPLES)
+    return torch.stack([near, far], -1).view(shape), weights.view(shape)
