@@ -140,16 +140,19 @@ class Canvas:
         self.colour[image] = _over(layer.colour[part], self.colour[image], on_top)
         np.minimum(self._top_depth[image], layer.depth[part], out=self._top_depth[image])
         self.layers.append(layer)
-        np.copyto(self.ids[image], np.uint8(len(self.layers)), where=gained)
-        np.copyto(self.depth[image], layer.depth[part], where=gained)
+        own = gained.view(np.uint8) * np.uint8(len(self.layers))  # the largest id so far
+        np.maximum(self.ids[image], own, out=self.ids[image])
+        nearest = np.where(gained, layer.depth[part], np.float32(np.inf))
+        np.minimum(self.depth[image], nearest, out=self.depth[image])
 
     def _preview(self, layer: Layer) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Return where in its window the layer would be in front, and `visible` with it."""
         if self._previewed is None or self._previewed[0] is not layer:
             image, part = self._window(layer)
             gained = layer.mask[part] & (layer.depth[part] < self.depth[image])
-            lost = np.bincount(self.ids[image][gained], minlength=len(self.layers) + 1)[1:]
-            visible = np.append(self.visible - lost, np.count_nonzero(gained))
+            hidden = self.ids[image] * gained.view(np.uint8)
+            lost = [np.count_nonzero(hidden == i + 1) for i in range(len(self.layers))]
+            visible = np.append(self.visible - lost, np.count_nonzero(gained)).astype(np.int64)
             self._previewed = layer, gained, visible
         return self._previewed[1:]
 
