@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 from statistics import NormalDist
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,9 @@ from synth_detect_ros.rendering.renderer import Canvas, Window
 Image = NDArray[np.uint8]
 # Standard deviations after which a Gaussian is cut off.
 BLUR_REACH = 3.0
+# OpenCV's codes of one to three quarter turns to the left, and of (up-down, left-right) flips.
+QUARTER_TURNS = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
+FLIPS = {(1, 0): 0, (0, 1): 1, (1, 1): -1}
 
 
 def vary_background(
@@ -37,26 +41,27 @@ def vary_background(
     Returns:
         (size[1], size[0], 3) uint8.
     """
-    turns, flips, share = rng.integers(4), rng.integers(2, size=2), rng.uniform(*config.crop)
+    turns, flips, share = int(rng.integers(4)), rng.integers(2, size=2), rng.uniform(*config.crop)
     corner, channels = rng.random(2), rng.permutation(3)
-    if config.rotate:
-        frame = np.rot90(frame, int(turns))
+    turns = turns if config.rotate else 0
+    wanted = size[::-1] if turns % 2 else size  # before the turn
     h, w = frame.shape[:2]
-    scale = min(w / size[0], h / size[1]) * share
-    width, height = max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+    scale = min(w / wanted[0], h / wanted[1]) * share
+    width, height = max(round(wanted[0] * scale), 1), max(round(wanted[1] * scale), 1)
     x, y = int(corner[0] * (w - width + 1)), int(corner[1] * (h - height + 1))
-    frame = frame[y : y + height, x : x + width]
-    if config.flip:
-        frame = frame[:: 1 - 2 * flips[0], :: 1 - 2 * flips[1]]
-    if (width, height) != size:
-        how = cv2.INTER_AREA if width > size[0] else cv2.INTER_LINEAR
-        resized = cv2.resize(np.ascontiguousarray(frame), size, interpolation=how)
-        frame = np.asarray(resized, np.uint8)
-    frame = np.ascontiguousarray(frame)
+    image: NDArray[Any] = frame[y : y + height, x : x + width]
+    # OpenCV takes a crop as it lies and is several times faster than NumPy's views of an image.
+    if (width, height) != wanted:
+        how = cv2.INTER_AREA if width > wanted[0] else cv2.INTER_LINEAR
+        image = cv2.resize(image, wanted, interpolation=how)
+    if turns:
+        image = cv2.rotate(image, QUARTER_TURNS[turns - 1])
+    if config.flip and flips.any():
+        image = cv2.flip(image, FLIPS[int(flips[0]), int(flips[1])])
     if config.swap_channels:
-        planes = cv2.split(frame)  # faster than indexing the last axis
-        frame = np.asarray(cv2.merge([planes[k] for k in channels]), np.uint8)
-    return frame
+        planes = cv2.split(image)
+        image = cv2.merge([planes[k] for k in channels])
+    return np.ascontiguousarray(image, np.uint8)
 
 
 def compose(
