@@ -6,7 +6,6 @@ Whether "x
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from synth_detect_ros.detectors.folding import fold_batch_norm
 from synth_detect_ros.errors import FreezeError
 
 POLICIES = ('none', 'first_stage', 'both_stages', 'until:<step>')
@@ -24,8 +24,9 @@ class Stage(nn.Module):
     """A part of the extractor that can be frozen, and that `.train()` cannot thaw.
 
     Frozen: no parameter asks for a gradient, no activation is kept for one, and every layer stays
-    in inference mode. Batch norm of a pre-trained stage stays in inference mode even when the
-    stage trains, as in the paper's toolchain: batches of two cannot estimate statistics.
+    in inference mode; what computes is a copy with batch norm folded in. Batch norm of a
+    pre-trained stage stays in inference mode even when the stage trains, as in the paper's
+    toolchain: batches of two cannot estimate statistics.
 
     Args:
         module: the layers.
@@ -37,6 +38,9 @@ class Stage(nn.Module):
         self.module = module
         self.pretrained = pretrained
         self.frozen = False
+        # In a list, or its weights would become part of the state dict.
+        self._folded: list[nn.Module] = []
+        self.register_load_state_dict_post_hook(Stage._unfold)  # type: ignore[no-untyped-call]
 
     def freeze(self) -> None:
         """Stop training of this stage."""
@@ -47,6 +51,7 @@ class Stage(nn.Module):
     def thaw(self) -> None:
         """Let this stage train again."""
         self.frozen = False
+        self._unfold()
         self.requires_grad_(True)
         self.train()
 
@@ -61,8 +66,21 @@ class Stage(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Any:
         """Run the layers, without gradients while frozen."""
-        with torch.no_grad() if self.frozen else contextlib.nullcontext():
+        if not self.frozen:
             return self.module(x)
+        with torch.no_grad():
+            if not self._folded:
+                self._folded.append(fold_batch_norm(self.module))
+            return self._folded[0](x)
+
+    def _unfold(self, *_: object) -> None:
+        """Forget the copy: the weights it was made from have changed."""
+        self._folded.clear()
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Stage:
+        self._unfold()  # another device or precision
+        super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        return self
 
 
 @dataclass(frozen=True)

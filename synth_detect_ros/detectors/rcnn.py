@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,10 +17,11 @@ from numpy.typing import NDArray
 from torch import nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
@@ -64,8 +66,39 @@ class Neck(nn.Module):
 
     def forward(self, images: torch.Tensor) -> Maps:
         """Return named maps of (B, 3, H, W) normalised images, finest first."""
-        maps = OrderedDict((str(i), m) for i, m in enumerate(self.first_stage(images)))
-        return maps if self.pyramid is None else self.pyramid(maps)
+        return self.join(self.first_stage(images))
+
+    def join(self, maps: Sequence[torch.Tensor]) -> Maps:
+        """Return the named maps made of those of the first stage."""
+        if self.training and maps[0].device.type == 'cpu':
+            # The weight gradient of a 3x3 convolution is slow in channels_last.
+            maps = [m.contiguous() for m in maps]
+        named = OrderedDict((str(i), m) for i, m in enumerate(maps))
+        return named if self.pyramid is None else self.pyramid(named)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the network makes of the size of an image; (height, width) each.
+
+    Attributes:
+        image: before [px].
+        resized: as the network sees it [px].
+        padded: with zeros at the right and at the bottom, a multiple of 32 [px].
+    """
+
+    image: tuple[int, int]
+    resized: tuple[int, int]
+    padded: tuple[int, int]
+
+    def resize(self, target: Target) -> dict[str, torch.Tensor]:
+        """Return a target as it is for the resized image."""
+        boxes = resize_boxes(target['boxes'], list(self.image), list(self.resized))
+        resized = {**target, 'boxes': boxes}
+        if 'masks' in target:
+            masks = target['masks'][:, None].float()
+            resized['masks'] = nn.functional.interpolate(masks, size=self.resized)[:, 0].byte()
+        return resized
 
 
 class SecondStageHead(nn.Module):
@@ -127,11 +160,43 @@ class RCNN(nn.Module):
             targets: `boxes` (N, 4) float [px, edges], `labels` (N,) int64 class indices, and for
                 masks `masks` (N, H, W) uint8. N = 0 is legal.
         """
-        shifted = [{**t, 'labels': t['labels'] + 1} for t in targets]
-        batch, resized = self.transform(list(images), shifted)
-        maps = self.neck(batch.tensors)
-        proposals, rpn_losses = self.rpn(batch, maps, resized)
-        _, box_losses = self.roi_heads(maps, proposals, batch.image_sizes, resized)
+        batch, resized = self.transform(list(images), [dict(t) for t in targets])
+        return self._losses(batch, self.neck.first_stage(batch.tensors), resized)
+
+    @torch.no_grad()
+    def features(self, image: torch.Tensor) -> tuple[list[torch.Tensor], Frame]:
+        """Return the (1, C_i, H_i, W_i) maps of the first stage, in inference mode or frozen.
+
+        Args:
+            image: (3, H, W) float in [0, 1], RGB.
+        """
+        batch, _ = self.transform([image])
+        height, width = batch.tensors.shape[-2:]
+        frame = Frame((image.shape[1], image.shape[2]), batch.image_sizes[0], (height, width))
+        return self.neck.first_stage(batch.tensors), frame
+
+    def losses_of(
+        self, maps: Sequence[torch.Tensor], frame: Frame, targets: Sequence[Target]
+    ) -> dict[str, torch.Tensor]:
+        """Return the named losses of a batch whose maps are known; see `forward`.
+
+        Args:
+            maps: (B, C_i, H_i, W_i) of the first stage; see `features`.
+            frame: size of all images.
+            targets: of the images.
+        """
+        # Only the size of the batch is looked at: one zero stands for all of its pixels.
+        blank = maps[0].new_zeros(()).expand(len(targets), 3, *frame.padded)
+        batch = ImageList(blank, [frame.resized] * len(targets))
+        return self._losses(batch, maps, [frame.resize(t) for t in targets])
+
+    def _losses(
+        self, batch: ImageList, first: Sequence[torch.Tensor], resized: Sequence[Target]
+    ) -> dict[str, torch.Tensor]:
+        targets = [{**t, 'labels': t['labels'] + 1} for t in resized]
+        maps = self.neck.join(first)
+        proposals, rpn_losses = self.rpn(batch, maps, targets)
+        _, box_losses = self.roi_heads(maps, proposals, batch.image_sizes, targets)
         return {**rpn_losses, **box_losses}
 
     @torch.inference_mode()

@@ -14,7 +14,7 @@ from torchvision.ops import MultiScaleRoIAlign
 SAMPLES = 2
 
 
-class RoIPooling(MultiScaleRoIAlign):
+class RoIPooling(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is not typed
     """`MultiScaleRoIAlign` with two samples a bin and axis, the same values up to rounding.
 
     The sparse product is used while training on a CPU; everywhere else torchvision's own operator
