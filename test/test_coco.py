@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from synth_detect_ros.dataset.coco import coco_results, quiet_coco, read_coco
+from synth_detect_ros.dataset.coco import coco_results, encode_mask, quiet_coco, read_coco
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.structures import Detections
 
@@ -107,3 +107,28 @@ def test_labels_without_a_category_are_left_out_and_ids_stay_in_a_row():
 def test_index_is_silent(capsys):
     assert quiet_coco(content()).imgs[5]['file_name'] == 'a.png'
     assert capsys.readouterr().out == ''
+
+
+def masks():
+    rng = np.random.default_rng(3)
+    yield np.zeros((0, 0), bool)
+    for size in ((1, 1), (5, 7), (40, 23)):
+        yield np.zeros(size, bool)
+        yield np.ones(size, bool)
+        for share in (0.05, 0.5, 0.95):
+            yield rng.random(size) < share
+    solid = np.zeros((30, 40), bool)
+    solid[4:, 10:20] = True  # a run from one column into the next
+    yield solid
+
+
+@pytest.mark.parametrize('mask', list(masks()))
+def test_masks_are_encoded_as_pycocotools_does(mask):
+    code = rle.encode(np.asfortranarray(mask, np.uint8))
+    wanted = {'size': list(mask.shape), 'counts': code['counts'].decode()}
+    assert encode_mask(mask) == wanted
+    whole = np.zeros((mask.shape[0] + 9, mask.shape[1] + 6), bool)
+    for x, y in ((0, 0), (6, 9), (2, 5)):
+        whole[:] = False
+        whole[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
+        assert encode_mask(mask, x, y, whole.shape) == encode_mask(whole)

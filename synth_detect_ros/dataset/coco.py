@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
@@ -86,10 +87,33 @@ def coco_results(
             'iscrowd': 0,
         }
         if found.masks is not None:
-            code = rle.encode(np.asfortranarray(found.masks[i], np.uint8))
-            row['segmentation'] = {'size': code['size'], 'counts': code['counts'].decode()}
+            row['segmentation'] = encode_mask(found.masks[i])
         rows.append(row)
     return rows
+
+
+def encode_mask(
+    mask: NDArray[np.bool_], x: int = 0, y: int = 0, size: tuple[int, int] | None = None
+) -> dict[str, Any]:
+    """Return the run lengths of a mask, byte for byte as pycocotools encodes it.
+
+    Args:
+        mask: (h, w) bool, a part of an image that is empty around it.
+        x: image column of the first column of the mask.
+        y: image row of the first row.
+        size: height and width of the image [px]; default: the mask is the whole image.
+    """
+    height, width = size or mask.shape
+    rows, columns = mask.shape
+    # COCO runs down the columns: only those of the part are looked at, each at its whole height.
+    flat = np.zeros(columns * height + 2, np.uint8)  # a zero before and behind
+    flat[1:-1].reshape(columns, height)[:, y : y + rows] = mask.T
+    ends = x * height + np.flatnonzero(flat[1:] != flat[:-1])
+    counts = np.diff(ends, prepend=0, append=height * width)
+    if len(counts) > 1 and not counts[-1]:  # the last run of ones ends with the image
+        counts = counts[:-1]
+    code = rle.frPyObjects({'size': [height, width], 'counts': counts.tolist()}, height, width)
+    return {'size': [height, width], 'counts': code['counts'].decode()}
 
 
 def check_coco(content: Any, source: str) -> None:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle
 
 from synth_detect_ros.config import OutputConfig
-from synth_detect_ros.dataset.coco import read_coco
+from synth_detect_ros.dataset.coco import encode_mask, read_coco
 from synth_detect_ros.dataset.files import decode_image, encode_image, write_atomic
 from synth_detect_ros.errors import DatasetError, StorageError
 from synth_detect_ros.geometry.boxes import xywh_from_xyxy, xyxy_from_xywh
@@ -147,15 +147,15 @@ def _annotations(index: int, sample: Sample) -> Iterator[dict[str, Any]]:
     """Yield the COCO annotations of one sample, without ids."""
     truth = sample.instances
     for i in range(len(truth)):
-        mask = sample.mask(i)
-        code = rle.encode(np.asfortranarray(mask, np.uint8))
+        x0, y0, x1, y1 = map(int, truth.boxes[i])
+        mask = sample.ids[y0:y1, x0:x1] == i + 1
         yield {
             'image_id': index,
             'category_id': int(truth.labels[i]) + 1,
             'bbox': xywh_from_xyxy(truth.boxes[i])[0].tolist(),
             'area': int(np.count_nonzero(mask)),
             'iscrowd': 0,
-            'segmentation': {'size': list(code['size']), 'counts': code['counts'].decode()},
+            'segmentation': encode_mask(mask, x0, y0, sample.ids.shape),
             'pose': truth.poses[i].tolist(),
             'visib_fract': float(truth.visib_fract[i]),
             'amodal_bbox': xywh_from_xyxy(truth.amodal_boxes[i])[0].tolist(),

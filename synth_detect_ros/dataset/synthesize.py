@@ -91,7 +91,7 @@ def make_sample(generator: Generator, index: int) -> Sample:
     )
     if config.sensor.enabled:
         image = apply_sensor(image, config.sensor, generator.rng(_SENSOR, index))
-    ids = np.where(canvas.ids <= count, canvas.ids, 0).astype(np.uint8)
+    ids = canvas.ids * (canvas.ids <= count)  # distractors are background
     instances = Instances(
         labels=scene.labels,
         boxes=boxes_of_ids(ids, count),
