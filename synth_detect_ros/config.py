@@ -156,7 +156,7 @@ class SynthesizeConfig(Options):
     count: int = option(2000, 'images to render', low=1)
     seed: int = option(0, 'same seed, same bytes', low=0)
     workers: int = option(0, 'processes; 0: one a core', low=0, high=512)
-    renderer: str = option('pyrender', 'rendering backend', choices=('pyrender',))
+    renderer: str = option('moderngl', 'rendering backend', choices=('moderngl', 'pyrender'))
     pose: PoseConfig = option(PoseConfig, 'where objects are put')
     scene: SceneConfig = option(SceneConfig, 'what is put into one image')
     shading: ShadingConfig = option(ShadingConfig, 'light and material')

@@ -20,15 +20,18 @@ DISK_NEEDED = 5 << 30  # [bytes] a data set of some thousand images and a traini
 PROBE_TIMEOUT_S = 60
 # In a process of its own: a broken driver may crash, and a context stays for the process's life.
 RENDER_PROBE = """
-import os
-os.environ['PYOPENGL_PLATFORM'] = 'egl'
-import pyrender
-renderer = pyrender.OffscreenRenderer(16, 16)
-scene = pyrender.Scene()
-scene.add(pyrender.PerspectiveCamera(1.0))
-renderer.render(scene)
-from OpenGL.GL import GL_RENDERER, glGetString
-print(glGetString(GL_RENDERER).decode())
+import numpy as np
+from synth_detect_ros.geometry.camera import Camera
+from synth_detect_ros.rendering.mesh import Mesh, MeshPart
+from synth_detect_ros.rendering.renderer import Instance, Light, get_renderer
+corners, pose = np.eye(3, dtype=np.float32), np.eye(4)
+pose[2, 3] = 5
+part = MeshPart(corners, np.arange(3, dtype=np.int32)[None], corners, np.full((3, 3), 255, 'u1'))
+layer = get_renderer().draw(Camera.from_fov(64, 64, 40), Instance(Mesh((part,)), pose), Light())
+assert layer.area, 'nothing was drawn'
+from synth_detect_ros.rendering.moderngl_backend import is_software
+device = get_renderer().device
+print(device, '(on the CPU)' if is_software(device) else '')
 """
 
 
@@ -88,21 +91,21 @@ def torch() -> Finding:
 
 
 def rendering() -> Finding:
-    """Render one frame without a display."""
+    """Draw a triangle without a display, as the default renderer does."""
     good, text = _run(RENDER_PROBE)
-    if good:
-        software = 'llvmpipe' in text or 'softpipe' in text
-        return Finding('rendering', True, text + (' (on the CPU)' if software else ''))
-    return Finding('rendering', False, f'{text}. {rendering_advice(text)}')
+    advice = '' if good else f'. {rendering_advice(text)}'
+    return Finding('rendering', good, text + advice)
 
 
 def rendering_advice(text: str) -> str:
     """Return what to do about a failed rendering probe, from its last line."""
-    if "No module named 'pyrender'" in text:
-        return 'Install it: pip install pyrender.'
+    if 'RenderingError' in text:  # says it itself
+        return 'Then look again: synth-detect doctor.'
+    if 'No module named' in text:
+        return 'Install what is missing: pip install -r requirements.txt.'
     return (
-        'Install EGL: sudo apt install libegl1 libgl1 libgl1-mesa-dri. In a container with an '
-        'NVIDIA GPU, also start it with NVIDIA_DRIVER_CAPABILITIES=all.'
+        'Update the graphics driver, choose another device (EGL_DEVICE_ID=1), or install the '
+        "processor's: sudo apt install libegl1 libgl1 libgl1-mesa-dri."
     )
 
 

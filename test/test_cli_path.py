@@ -251,7 +251,7 @@ def tetrahedron(size):
 
 
 def test_synthesize_writes_a_data_set(tmp_path, capsys):
-    pytest.importorskip('pyrender')
+    pytest.importorskip('moderngl')
     assert cli.main([str(a) for a in write_scene(tmp_path, tetrahedron(0.1))]) == 0
     assert capsys.readouterr().out == f'data set: {tmp_path}/set\n'
     assert (tmp_path / 'set/annotations.json').is_file()

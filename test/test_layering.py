@@ -54,7 +54,10 @@ ROS = {
     'vision_msgs',
     'visualization_msgs',
 }
-HEAVY = {'cv2', 'numpy', 'pyrender', 'rclpy', 'scipy', 'torch', 'torchvision', 'trimesh', 'yaml'}
+HEAVY = {
+    *('cv2', 'moderngl', 'numpy', 'pyrender', 'rclpy', 'scipy', 'torch', 'torchvision', 'trimesh'),
+    'yaml',
+}
 
 
 def _name(path: Path) -> str:

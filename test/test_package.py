@@ -35,6 +35,7 @@ ROSDEP_KEYS = {
     'onnx': None,
     'onnxruntime': None,
     'lxml': None,
+    'moderngl': None,
     'PIL': None,
 }
 

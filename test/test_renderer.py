@@ -1,8 +1,10 @@
 """Rendering against geometry: outlines, boxes, colours, depth and visibility, bent lens or not."""
 
+import importlib.util
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +26,12 @@ from synth_detect_ros.rendering.renderer import (
     Layer,
     Light,
     Material,
+    Renderer,
     get_renderer,
 )
 
+# The laws hold for both backends; a process has one: see `test_the_laws_hold_for_pyrender`.
+BACKEND = os.environ.get('RENDERER', 'moderngl')
 PLAIN = Material(ambient=1.0, diffuse=0.0, specular=0.0)
 CAMERAS = {
     'ideal': scenes.camera(),
@@ -53,9 +58,13 @@ def ball(tmp_path_factory: pytest.TempPathFactory) -> Mesh:
     return scenes.sphere(tmp_path_factory.mktemp('ball'))
 
 
+def renderer() -> Renderer:
+    return get_renderer(BACKEND)
+
+
 def draw(camera: Camera, mesh: Mesh, pose: NDArray[np.float64], **kwargs: object) -> Layer:
     light = kwargs.pop('light', Light())
-    layer = Lens(camera).draw(get_renderer(), Instance(mesh, pose, **kwargs), light)
+    layer = Lens(camera).draw(renderer(), Instance(mesh, pose, **kwargs), light)
     assert layer is not None
     return layer
 
@@ -157,7 +166,7 @@ def test_an_object_far_outside_a_bent_image_is_not_drawn(ball: Mesh) -> None:
     lens = Lens(CAMERAS['plumb_bob barrel'])
     for x in (0.75, 4.0):
         instance = Instance(ball, scenes.pose((x, 0, 0.5)))
-        assert lens.draw(get_renderer(), instance, Light()) is None
+        assert lens.draw(renderer(), instance, Light()) is None
 
 
 def test_pixels_without_a_ray_are_not_seen() -> None:
@@ -228,7 +237,7 @@ def test_the_same_drawing_gives_the_same_bytes(cube: Mesh, ball: Mesh) -> None:
     pose = scenes.pose((0.02, 0, 0.4), view_rotation([0.6, 0.0, 0.8], 0.3))
     first = draw(CAMERAS['ideal'], cube, pose)
     draw(CAMERAS['ideal'], ball, scenes.pose((0, 0, 0.12)))  # another size, another mesh
-    get_renderer().clear()
+    renderer().clear()
     again = draw(CAMERAS['ideal'], cube, pose)
     np.testing.assert_array_equal(first.colour, again.colour)
     np.testing.assert_array_equal(first.depth, again.depth)
@@ -284,53 +293,118 @@ def test_a_layer_outside_the_image_adds_nothing(ball: Mesh) -> None:
 
 def test_an_object_behind_the_camera_is_refused(ball: Mesh) -> None:
     with pytest.raises(GeometryError, match='in front of the camera'):
-        get_renderer().draw(CAMERAS['ideal'], Instance(ball, scenes.pose((0, 0, 0.03))), Light())
+        renderer().draw(CAMERAS['ideal'], Instance(ball, scenes.pose((0, 0, 0.03))), Light())
 
 
 def test_an_object_that_fills_a_giant_picture_is_refused(ball: Mesh) -> None:
     camera = scenes.camera(focal=1e6)
     with pytest.raises(GeometryError, match='too near'):
-        get_renderer().draw(camera, Instance(ball, scenes.pose((0, 0, 0.5))), Light())
+        renderer().draw(camera, Instance(ball, scenes.pose((0, 0, 0.5))), Light())
 
 
 def test_an_unknown_renderer_is_refused() -> None:
-    with pytest.raises(ConfigError, match='Choose one of pyrender'):
+    with pytest.raises(ConfigError, match='Choose one of moderngl, pyrender'):
         get_renderer('raytracer')
 
 
+def test_a_second_backend_in_a_process_is_refused() -> None:
+    assert renderer() is renderer()
+    (other,) = {'moderngl', 'pyrender'} - {BACKEND}
+    with pytest.raises(RenderingError, match=f'{other} cannot be used, {BACKEND} is'):
+        get_renderer(other)
+
+
 def test_a_failure_of_opengl_is_named(ball: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
-    from OpenGL.error import GLError  # noqa: PLC0415  after the platform is chosen
+    if BACKEND == 'pyrender':
+        from OpenGL.error import GLError  # noqa: PLC0415  after the platform is chosen
+
+        target, name = renderer()._renderer, 'render'
+        error = GLError(1285, baseOperation='glDrawElementsInstanced')
+    else:
+        import moderngl  # noqa: PLC0415  only one backend a process
+
+        target, name, error = renderer(), '_upload', moderngl.Error('cannot create buffer')
 
     def fail(*_: object) -> None:
-        raise GLError(1285, baseOperation='glDrawElementsInstanced')
+        raise error
 
-    monkeypatch.setattr(get_renderer()._renderer, 'render', fail)
-    with pytest.raises(RenderingError, match='OpenGL failed'):
+    monkeypatch.setattr(target, name, fail)
+    with pytest.raises(RenderingError, match='OpenGL failed: '):
         draw(CAMERAS['ideal'], ball, scenes.pose((0, 0, 0.5)))
 
 
-@pytest.mark.parametrize(
-    ('environment', 'message'),
-    [
+@pytest.mark.skipif(BACKEND == 'pyrender', reason='PyOpenGL raises its errors')
+def test_an_error_that_opengl_only_notes_is_found(
+    ball: Mesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with renderer()._context as context:
+        context.texture((4, 4), 4).use(10**6)  # no such texture unit
+    with pytest.raises(RenderingError, match='OpenGL failed: GL_INVALID_ENUM'):
+        draw(CAMERAS['ideal'], ball, scenes.pose((0, 0, 0.5)))
+    draw(CAMERAS['ideal'], ball, scenes.pose((0, 0, 0.5)))
+
+
+@pytest.mark.skipif(BACKEND == 'pyrender', reason='has no such name')
+def test_the_processor_is_told_from_graphics_hardware() -> None:
+    from synth_detect_ros.rendering.moderngl_backend import is_software  # noqa: PLC0415
+
+    assert is_software('llvmpipe (LLVM 15.0.6, 256 bits)')
+    assert not is_software('NVIDIA H200/PCIe/SSE2')
+    assert renderer().device
+
+
+@pytest.mark.skipif(BACKEND == 'pyrender', reason='its context stays with the first thread')
+def test_threads_draw_one_after_the_other(ball: Mesh) -> None:
+    pose = scenes.pose((0, 0, 0.5))
+    here = draw(CAMERAS['ideal'], ball, pose)
+    with ThreadPoolExecutor(1) as thread:
+        there = thread.submit(draw, CAMERAS['ideal'], ball, pose).result()
+    np.testing.assert_array_equal(here.colour, there.colour)
+
+
+NO_OPENGL = {
+    'moderngl': [
+        ({'EGL_DEVICE_ID': '99'}, 'libegl1 libgl1 libgl1-mesa-dri'),
+        ({'EGL_DEVICE_ID': 'gpu'}, "is 'gpu'; wanted the number"),
+        ({'HIDE': 'moderngl'}, 'pip install moderngl'),
+    ],
+    'pyrender': [
         ({'EGL_DEVICE_ID': '99'}, 'libegl1 libgl1 libgl1-mesa-dri'),
         ({'HIDE': 'pyrender'}, 'pyrender cannot be loaded'),
         ({'PYOPENGL_PLATFORM': 'osmesa'}, "is 'osmesa'; wanted egl"),
     ],
-)
+}
+
+
+@pytest.mark.parametrize(('environment', 'message'), NO_OPENGL[BACKEND])
 def test_no_opengl_says_what_to_install(environment: dict[str, str], message: str) -> None:
     script = (
         'import os, sys\n'
         "if 'HIDE' in os.environ: sys.modules[os.environ['HIDE']] = None\n"
         'from synth_detect_ros.rendering.renderer import get_renderer\n'
         'from synth_detect_ros.errors import RenderingError\n'
-        'try: get_renderer()\n'
+        'try: get_renderer(sys.argv[1])\n'
         'except RenderingError as error: print(error)\n'
     )
     run = subprocess.run(
-        [sys.executable, '-c', script],
+        [sys.executable, '-c', script, BACKEND],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=True,
     )
     assert message in run.stdout
+
+
+@pytest.mark.skipif(BACKEND == 'pyrender', reason='this is the run with pyrender')
+def test_the_laws_hold_for_pyrender() -> None:
+    if importlib.util.find_spec('pyrender') is None:
+        pytest.skip('pyrender is not installed')
+    run = subprocess.run(
+        [sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider', __file__],
+        env={**os.environ, 'RENDERER': 'pyrender'},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout

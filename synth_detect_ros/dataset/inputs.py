@@ -123,7 +123,7 @@ def _hash_files(paths: Iterable[Path]) -> str:
 
 def _versions() -> dict[str, str]:
     versions = {'python': platform.python_version()}
-    for name in ('numpy', 'opencv-python', 'pyrender', 'trimesh'):
+    for name in ('moderngl', 'numpy', 'opencv-python', 'pyrender', 'trimesh'):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:  # OpenCV has several distributions

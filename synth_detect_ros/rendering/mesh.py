@@ -21,6 +21,7 @@ from synth_detect_ros.rendering.surface import (
     corner_normals,
     diameter_of,
     distinct_rows,
+    hull_of,
     is_closed,
 )
 
@@ -66,6 +67,8 @@ class Mesh:
         centre: (3,) float64, middle of the bounding box [m].
         diameter: largest distance between two vertices [m].
         radius: largest distance of a vertex from the centre [m].
+        hull: (K, 3) float32, the vertices on the convex hull: what decides how far the object
+            reaches in any view [m].
     """
 
     parts: tuple[MeshPart, ...]
@@ -74,6 +77,7 @@ class Mesh:
     centre: NDArray[np.float64] = field(init=False)
     diameter: float = field(init=False)
     radius: float = field(init=False)
+    hull: NDArray[np.float32] = field(init=False)
 
     def __post_init__(self) -> None:
         vertices = np.concatenate([p.vertices for p in self.parts])
@@ -84,6 +88,7 @@ class Mesh:
         object.__setattr__(self, 'diameter', diameter_of(vertices))
         radius = np.linalg.norm(vertices - centre, axis=1).max()
         object.__setattr__(self, 'radius', float(radius))
+        object.__setattr__(self, 'hull', hull_of(vertices))
 
 
 def load_mesh(path: Path, unit: str = 'auto') -> Mesh:

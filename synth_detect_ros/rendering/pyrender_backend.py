@@ -15,16 +15,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synth_detect_ros.errors import GeometryError, RenderingError
-from synth_detect_ros.geometry.camera import Camera, opengl_projection, project
+from synth_detect_ros.errors import RenderingError
+from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.rendering.mesh import Mesh, MeshPart
-from synth_detect_ros.rendering.renderer import Instance, Layer, Light, fill_outline
-
-EGL_ADVICE = (
-    'Off-screen rendering needs EGL. On Debian and Ubuntu: '
-    'sudo apt-get install libegl1 libgl1 libgl1-mesa-dri. In a container with an NVIDIA GPU, '
-    'start it with NVIDIA_DRIVER_CAPABILITIES=all.'
+from synth_detect_ros.rendering.renderer import (
+    EGL_ADVICE,
+    Instance,
+    Layer,
+    Light,
+    fill_outline,
 )
+from synth_detect_ros.rendering.viewport import T_OPTICAL_OPENGL, Viewport
 
 
 def _import_pyrender() -> Any:
@@ -45,8 +46,6 @@ pyrender = _import_pyrender()
 from OpenGL import GL  # noqa: E402  after pyrender chose the platform
 
 SHADERS = Path(__file__).parent / 'shaders'
-# OpenGL's camera frame (x right, y up, z backward) seen from the ROS optical frame.
-T_OPTICAL_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 # Frame buffers grow in steps, so that their number of sizes stays small.
 BUFFER_STEP = 128
 
@@ -136,35 +135,26 @@ class PyrenderRenderer:
 
     def draw(self, camera: Camera, instance: Instance, light: Light) -> Layer:
         """Draw one instance alone, see `renderer.Renderer.draw`."""
-        points = instance.mesh.vertices @ instance.pose[:3, :3].T + instance.pose[:3, 3]
-        pixels = project(camera.ideal(), points)
-        x, y = (int(v) for v in np.floor(pixels.min(axis=0)))
-        right, bottom = (int(v) for v in np.ceil(pixels.max(axis=0)))
-        width, height = right - x + 1, bottom - y + 1
-        if max(width, height) > self._largest:
-            raise GeometryError(
-                f'an object of {width}x{height} px is too near for this camera; '
-                f'the largest picture OpenGL can draw here has {self._largest} px'
-            )
-        near, far = 0.9 * points[:, 2].min(), 1.1 * points[:, 2].max()
-        matrix = opengl_projection(camera.cropped(x, y, width, height), near, far)
-        colour, window = self._render(matrix, (width, height), instance, light)
-        return Layer(x, y, colour, _metric_depth(window, colour[..., 3], near, far))
+        viewport = Viewport.around(camera, instance, self._largest)
+        colour, window = self._render(viewport, instance, light)
+        depth = _metric_depth(window, colour[..., 3], viewport.near, viewport.far)
+        return Layer(viewport.x, viewport.y, colour, depth)
 
     def _render(
-        self, matrix: NDArray[np.float64], size: tuple[int, int], instance: Instance, light: Light
+        self, viewport: Viewport, instance: Instance, light: Light
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Return colour and window depth, top row first."""
         _, scene, node = self._scene(instance.mesh)
         scene.set_pose(node, instance.pose)
-        scene.main_camera_node.camera.matrix = matrix
+        scene.main_camera_node.camera.matrix = viewport.projection
         material = instance.material
         self._renderer.phong = np.array(
             [material.ambient, material.diffuse, material.specular, material.shininess]
         )
         self._renderer.light = light
         self._platform.make_current()
-        self._renderer.viewport_width, self._renderer.viewport_height = size
+        self._renderer.viewport_width = viewport.width
+        self._renderer.viewport_height = viewport.height
         flags = pyrender.RenderFlags
         try:
             cull = flags.NONE if instance.mesh.closed else flags.SKIP_CULL_FACES

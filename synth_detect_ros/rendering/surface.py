@@ -28,6 +28,16 @@ def diameter_of(points: NDArray[np.floating[Any]]) -> float:
     return float(np.sqrt(((hull[:, None] - hull[None]) ** 2).sum(axis=2).max()))
 
 
+def hull_of(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return those of (N, 3) points that are corners of their convex hull; all if that is flat."""
+    from scipy.spatial import ConvexHull, QhullError  # noqa: PLC0415  slow to import
+
+    try:
+        return points[ConvexHull(points).vertices]
+    except QhullError:
+        return points
+
+
 def corner_normals(positions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the normals (3F, 3) of triangle corners (3F, 3): smooth, but sharp at creases.
 

@@ -1,0 +1,299 @@
+"""moderngl behind the renderer protocol: Phong shading, headless through EGL, GPU or Mesa.
+
+Meshes and textures are uploaded once; a drawing sets a few uniforms. Colour and depth come out of
+one pass with four samples a pixel, which a second shader turns into pixels: mean colour and metric
+depth, rows top first, so that only the pixels of the layer are read and nothing is computed after.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth_detect_ros.errors import RenderingError
+from synth_detect_ros.geometry.camera import Camera
+from synth_detect_ros.rendering.mesh import Mesh, MeshPart
+from synth_detect_ros.rendering.renderer import EGL_ADVICE, Instance, Layer, Light, Material
+from synth_detect_ros.rendering.viewport import T_OPTICAL_OPENGL, Viewport
+
+try:
+    import moderngl
+except ImportError as error:
+    raise RenderingError(
+        f'moderngl cannot be loaded: {error}. Install it: pip install moderngl.'
+    ) from error
+
+SHADERS = Path(__file__).parent / 'shaders'
+# The names that pyrender gives to the attributes of mesh.vert, and the layout of a vertex.
+LOCATIONS = '#define NORMAL_LOC 1\n#define TEXCOORD_0_LOC 2\n#define COLOR_0_LOC 3\n'
+TEXTURED = '#define HAS_BASE_COLOR_TEX\n'
+VERTEX = np.dtype(
+    [('position', 'f4', 3), ('normal', 'f4', 3), ('uv', 'f4', 2), ('colour', 'u1', 4)]
+)
+# How moderngl is told of it: shaders without a texture have no texture coordinates.
+WITH_UV = '3f 3f 2f 4f1', 'position', 'normal', 'texcoord_0', 'color_0'
+WITHOUT_UV = '3f 3f 2x4 4f1', 'position', 'normal', 'color_0'
+# Samples a pixel, for soft outlines.
+SAMPLES = 4
+# Frame buffers grow in steps, so that they are seldom made.
+BUFFER_STEP = 128
+# More EGL devices than any machine has.
+DEVICES = 64
+SOFTWARE = ('llvmpipe', 'softpipe', 'swrast')
+# Rows are drawn top first: as they are read, and as images have them.
+TOP_FIRST = np.diag([1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class _Buffers:
+    """Frame buffers for pictures of at most `width` x `height`."""
+
+    width: int
+    height: int
+    colour: Any
+    depth: Any
+    samples: Any
+    pixels: Any
+
+    @classmethod
+    def make(cls, context: Any, width: int, height: int) -> _Buffers:
+        size = width, height
+        colour = context.texture(size, 4, samples=SAMPLES)
+        depth = context.depth_texture(size, samples=SAMPLES)
+        pixels = [context.renderbuffer(size, 4), context.renderbuffer(size, 1, dtype='f4')]
+        samples = context.framebuffer([colour], depth)
+        return cls(width, height, colour, depth, samples, context.framebuffer(pixels))
+
+    def release(self) -> None:
+        """Free them."""
+        attachments = self.pixels.color_attachments
+        for thing in (self.samples, self.pixels, self.colour, self.depth, *attachments):
+            thing.release()
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A mesh part on the graphics device."""
+
+    program: Any
+    vertices: Any
+    faces: Any
+    array: Any
+    texture: Any | None
+
+    def release(self) -> None:
+        """Free it; programs stay."""
+        for thing in (self.array, self.vertices, self.faces, self.texture):
+            if thing is not None:
+                thing.release()
+
+
+class ModernglRenderer:
+    """The moderngl backend, see `renderer.Renderer`; get it from `renderer.get_renderer`.
+
+    The context is current only while something is drawn, so that any thread can draw.
+
+    Attributes:
+        device: what OpenGL calls the device.
+
+    Raises:
+        RenderingError: no EGL device gives an OpenGL 3.3 context.
+    """
+
+    def __init__(self) -> None:
+        self._context, self.device = _open_egl()
+        self._meshes: dict[int, tuple[Mesh, list[_Part]]] = {}
+        with self._context as context:
+            limits = context.info
+            self._largest = min(limits['GL_MAX_RENDERBUFFER_SIZE'], limits['GL_MAX_TEXTURE_SIZE'])
+            self._buffers = _Buffers.make(context, BUFFER_STEP, BUFFER_STEP)
+            self._resolve = context.program(_source('resolve.vert'), _source('resolve.frag'))
+            self._picture = context.vertex_array(self._resolve, [])
+            for name, value in (('colour', 0), ('depth', 1), ('samples', SAMPLES)):
+                self._resolve[name] = value
+        # One program for meshes with a texture, one for those without.
+        self._program: Callable[[str], Any] = cache(self._make_program)
+
+    def draw(self, camera: Camera, instance: Instance, light: Light) -> Layer:
+        """Draw one instance alone, see `renderer.Renderer.draw`."""
+        viewport = Viewport.around(camera, instance, self._largest)
+        try:
+            with self._context:
+                parts = self._upload(instance.mesh)
+                self._fit_buffers(viewport)
+                for program in {part.program for part in parts}:
+                    _set_uniforms(program, viewport, instance.pose, instance.material, light)
+                self._draw_samples(viewport, parts, instance.mesh.closed)
+                self._draw_pixels(viewport)
+                layer = self._read(viewport)
+                problem = self._context.error
+        except moderngl.Error as error:
+            raise RenderingError(f'OpenGL failed: {error}') from error
+        if problem != 'GL_NO_ERROR':
+            raise RenderingError(f'OpenGL failed: {problem}')
+        return layer
+
+    def clear(self) -> None:
+        """Free the meshes and textures that were uploaded."""
+        with self._context:
+            for _, parts in self._meshes.values():
+                for part in parts:
+                    part.release()
+        self._meshes.clear()
+
+    def _upload(self, mesh: Mesh) -> list[_Part]:
+        """Return the parts of a mesh on the device; the mesh is kept, so its id is."""
+        if id(mesh) not in self._meshes:
+            self._meshes[id(mesh)] = mesh, [self._upload_part(part) for part in mesh.parts]
+        return self._meshes[id(mesh)][1]
+
+    def _upload_part(self, part: MeshPart) -> _Part:
+        context = self._context
+        textured = part.texture is not None
+        program = self._program(TEXTURED if textured else '')
+        vertices = context.buffer(_vertex_table(part))
+        faces = context.buffer(part.faces.astype(np.uint32))
+        layout = WITH_UV if textured else WITHOUT_UV
+        array = context.vertex_array(program, [(vertices, *layout)], faces)
+        texture = None if part.texture is None else _texture(context, part.texture)
+        return _Part(program, vertices, faces, array, texture)
+
+    def _make_program(self, defines: str) -> Any:
+        names = ('mesh.vert', 'mesh.frag')
+        program = self._context.program(*(_source(name, LOCATIONS + defines) for name in names))
+        program['V'].write(_matrix(T_OPTICAL_OPENGL))
+        return program
+
+    def _fit_buffers(self, viewport: Viewport) -> None:
+        """Make the frame buffers at least as large as the viewport."""
+        old = self._buffers
+        if viewport.width <= old.width and viewport.height <= old.height:
+            return
+        width = max(old.width, -(-viewport.width // BUFFER_STEP) * BUFFER_STEP)
+        height = max(old.height, -(-viewport.height // BUFFER_STEP) * BUFFER_STEP)
+        self._buffers = _Buffers.make(self._context, width, height)
+        old.release()
+
+    def _draw_samples(self, viewport: Viewport, parts: list[_Part], closed: bool) -> None:
+        context, target = self._context, self._buffers.samples
+        target.use()
+        target.viewport = target.scissor = 0, 0, viewport.width, viewport.height
+        context.enable_only(moderngl.DEPTH_TEST | (moderngl.CULL_FACE if closed else 0))
+        context.front_face = 'cw'  # what is counter-clockwise, seen with the top row first
+        target.clear()
+        for part in parts:
+            if part.texture is not None:
+                part.texture.use()
+            part.array.render()
+
+    def _draw_pixels(self, viewport: Viewport) -> None:
+        """Turn samples into pixels."""
+        target = self._buffers.pixels
+        target.use()
+        target.viewport = target.scissor = 0, 0, viewport.width, viewport.height
+        self._context.enable_only(moderngl.NOTHING)
+        self._buffers.colour.use(0)
+        self._buffers.depth.use(1)
+        self._resolve['range'] = viewport.near, viewport.far
+        self._picture.render(vertices=3)
+
+    def _read(self, viewport: Viewport) -> Layer:
+        width, height = viewport.width, viewport.height
+        colour = np.empty((height, width, 4), np.uint8)
+        depth = np.empty((height, width), np.float32)
+        pixels, window = self._buffers.pixels, (0, 0, width, height)
+        pixels.read_into(colour, window, 4)
+        pixels.read_into(depth, window, 1, attachment=1, dtype='f4')
+        return Layer(viewport.x, viewport.y, colour, depth)
+
+
+def _open_egl() -> tuple[Any, str]:
+    """Return a context and the name of its device.
+
+    The device is the one that EGL_DEVICE_ID names, or else the first that is hardware, or else
+    the first.
+    """
+    wanted = os.environ.get('EGL_DEVICE_ID')
+    if wanted is not None and not wanted.isdecimal():
+        raise RenderingError(f'EGL_DEVICE_ID is {wanted!r}; wanted the number of an EGL device')
+    found: list[tuple[Any, str]] = []
+    problems = []
+    for number in range(DEVICES) if wanted is None else (int(wanted),):
+        try:
+            found.append(_make_context(number))
+        except Exception as error:  # bare exceptions of glcontext, errors of drivers
+            problems.append(f'device {number}: {error}')
+            if 'requested device index' in str(error):  # there are not as many
+                break
+        else:
+            if not is_software(found[-1][1]):
+                break
+    if not found:
+        raise RenderingError(f'no OpenGL 3.3 context: {"; ".join(problems)}. {EGL_ADVICE}')
+    best = found.pop(0 if is_software(found[-1][1]) else -1)
+    for context, _ in found:
+        context.release()
+    return best
+
+
+def _make_context(number: int) -> tuple[Any, str]:
+    """Return a context on an EGL device, and what OpenGL calls the device."""
+    # Libraries by their name: glcontext would look for them with a compiler or ldconfig.
+    settings: dict[str, Any] = {'libgl': 'libGL.so.1', 'libegl': 'libEGL.so.1'}
+    settings |= {'backend': 'egl', 'device_index': number}
+    context = moderngl.create_context(require=330, standalone=True, **settings)
+    with context:  # it is current since it was made; from now on only inside `with`
+        return context, str(context.info['GL_RENDERER'])
+
+
+def is_software(device: str) -> bool:
+    """Whether the processor does the work of a device with this OpenGL name."""
+    return any(name in device for name in SOFTWARE)
+
+
+def _source(name: str, defines: str = '') -> str:
+    """Return a shader with definitions behind its first line, the version."""
+    version, rest = (SHADERS / name).read_text().split('\n', 1)
+    return f'{version}\n{defines}{rest}'
+
+
+def _matrix(matrix: NDArray[np.float64]) -> bytes:
+    """Return a matrix as OpenGL takes it: float32, column by column."""
+    return matrix.T.astype(np.float32).tobytes()
+
+
+def _set_uniforms(
+    program: Any, viewport: Viewport, pose: NDArray[np.float64], material: Material, light: Light
+) -> None:
+    program['M'].write(_matrix(pose))
+    program['P'].write(_matrix(TOP_FIRST @ viewport.projection))
+    terms = material.ambient, material.diffuse, material.specular, material.shininess
+    program['phong'] = terms
+    program['light_direction'] = light.direction
+    program['light_colour'] = light.colour
+
+
+def _vertex_table(part: MeshPart) -> NDArray[np.void]:
+    table = np.zeros(len(part.vertices), VERTEX)
+    table['position'], table['normal'] = part.vertices, part.normals
+    if part.uv is not None:
+        table['uv'] = part.uv
+    table['colour'] = np.insert(part.colours, 3, 255, axis=1)
+    return table
+
+
+def _texture(context: Any, pixels: NDArray[np.uint8]) -> Any:
+    """Upload (H, W, 3) uint8 with mipmaps; OpenGL wants the bottom row first."""
+    height, width = pixels.shape[:2]
+    bottom_first = np.ascontiguousarray(pixels[::-1])
+    texture = context.texture((width, height), 3, bottom_first, alignment=1)
+    texture.build_mipmaps()
+    texture.filter = moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR
+    return texture
