@@ -107,7 +107,7 @@ def _synthesize(args: argparse.Namespace) -> int:
 
         with _bar('image') as advance:
             folder = synthesize(
-                config, lambda done, total, rate: advance(done, total, f'{rate:.1f} images/s')
+                config, lambda done, total, timing: advance(done, total, timing.summary())
             )
         print(f'data set: {folder}')
 

@@ -1,5 +1,6 @@
 """The generator as a whole: a pure function of the index, for any workers, kills and switches."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -22,14 +23,17 @@ from synth_detect_ros.config import (
     SensorConfig,
     SynthesizeConfig,
 )
+from synth_detect_ros.dataset import files, storage
 from synth_detect_ros.dataset.inputs import read_inputs
 from synth_detect_ros.dataset.storage import SHARD, open_dataset
 from synth_detect_ros.dataset.synthesize import Generator, make_sample, synthesize
+from synth_detect_ros.dataset.timing import Timing
 from synth_detect_ros.errors import (
     BackgroundError,
     ConfigError,
     DatasetError,
     MeshError,
+    StorageError,
     UncalibratedCameraError,
 )
 from synth_detect_ros.geometry.boxes import box_of_mask
@@ -104,28 +108,85 @@ def test_the_folder_says_what_it_was_made_from(config: SynthesizeConfig, whole: 
 def test_any_number_of_workers_gives_the_same_bytes(
     config: SynthesizeConfig, whole: Path, tmp_path: Path
 ) -> None:
-    reports: list[tuple[int, int, float]] = []
-    synthesize(
+    reports: list[tuple[int, int, Timing]] = []
+    folder = synthesize(
         replace(config, out=str(tmp_path / 'set'), workers=2),
-        lambda done, total, rate: reports.append((done, total, rate)),
+        lambda *report: reports.append(report),
     )
-    assert content(tmp_path / 'set') == content(whole)
+    assert content(folder) == content(whole)
     assert [done for done, _, _ in reports] == sorted({done for done, _, _ in reports})
-    assert reports[-1][:2] == (COUNT, COUNT) and reports[-1][2] > 0
+    done, total, timing = reports[-1]
+    assert done == total == timing.images == COUNT and timing.workers == 2 and timing.rate > 0
+    assert open_dataset(folder).info['timing'] == timing.to_mapping()
+
+
+def test_the_folder_says_where_the_time_went(config: SynthesizeConfig, whole: Path) -> None:
+    timing = open_dataset(whole).info['timing']
+    assert timing['images'] == COUNT and timing['workers'] == 1
+    stages = timing['ms_per_image']
+    assert set(stages) == {'scene', 'background', 'compose', 'encode', 'write'}
+    here = sum(stages[name] for name in ('scene', 'background', 'compose'))  # one after the other
+    assert 0 < COUNT * here / 1e3 <= timing['wall_s']
+
+
+def test_stages_of_a_sample_are_timed(config: SynthesizeConfig) -> None:
+    generator = Generator(replace(config, sensor=SensorConfig(enabled=True)))
+    make_sample(generator, 0)
+    assert set(generator.watch.take()) == {'scene', 'background', 'compose', 'sensor'}
 
 
 def test_a_stopped_run_goes_on_to_the_same_bytes(
     config: SynthesizeConfig, whole: Path, tmp_path: Path
 ) -> None:
-    config, calls = replace(config, out=str(tmp_path / 'set')), []
-    folder = synthesize(config, stop=lambda: calls.append(1) or len(calls) == 1)
+    config, images = replace(config, out=str(tmp_path / 'set')), tmp_path / 'set' / 'images'
+    folder = synthesize(config, stop=lambda: len(list(images.iterdir())) > SHARD + 3)
+    assert SHARD + 3 < len(list(images.iterdir())) < 2 * SHARD
     assert not (folder / 'annotations.json').exists()
     with pytest.raises(DatasetError, match='interrupted'):
         open_dataset(folder)
     done: list[int] = []
-    synthesize(config, lambda n, total, rate: done.append(n))
+    synthesize(config, lambda n, total, timing: done.append(n))
     assert done == [2 * SHARD, COUNT]
     assert content(folder) == content(whole)
+    assert open_dataset(folder).info['timing']['images'] == COUNT - SHARD
+
+
+def test_a_full_disk_is_reported_and_its_shard_is_made_again(
+    config: SynthesizeConfig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, writes = replace(config, out=str(tmp_path / 'set')), files.write_atomic
+
+    def full(path: Path, data: bytes) -> None:
+        if path.name == f'{SHARD + 2:06d}.jpg':
+            raise StorageError(errno.ENOSPC, 'no room')
+        writes(path, data)
+
+    monkeypatch.setattr(storage, 'write_atomic', full)
+    with pytest.raises(StorageError, match='no room'):
+        synthesize(config)
+    parts = tmp_path / 'set' / 'parts'
+    assert [path.name for path in parts.iterdir()] == ['00000000.jsonl']
+    monkeypatch.setattr(storage, 'write_atomic', writes)
+    assert content(synthesize(config)) == content(whole)
+
+
+def test_a_shard_is_recorded_after_its_images(
+    config: SynthesizeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+
+    def slow(path: Path, data: bytes) -> None:
+        time.sleep(0.02)
+        names.append(path.name)
+        files.write_atomic(path, data)
+
+    monkeypatch.setattr(storage, 'write_atomic', slow)
+    synthesize(replace(config, out=str(tmp_path / 'set'), count=SHARD + 1))
+    images = [f'{i:06d}.jpg' for i in range(SHARD + 1)]
+    assert names == [
+        'dataset.yaml', *images[:SHARD], '00000000.jsonl', images[SHARD],
+        f'{SHARD:08d}.jsonl', 'dataset.yaml', 'annotations.json',
+    ]  # fmt: skip
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(

@@ -12,58 +12,91 @@ from pathlib import Path
 
 import pytest
 
-from synth_detect_ros.dataset.workers import ONE_THREAD, default_workers, run_shards
+from synth_detect_ros.dataset.seats import ONE_THREAD
+from synth_detect_ros.dataset.timing import Seconds
+from synth_detect_ros.dataset.workers import Stop, run_shards
 from synth_detect_ros.errors import MeshError, RenderingError, StorageError
 
 SHARDS = [range(i, i + 4) for i in range(0, 40, 4)]
 
 
-def touch(folder: Path, shard: range) -> None:
+def touch(folder: Path, shard: range, stop: Stop) -> Seconds:
     with (folder / str(shard.start)).open('x') as file:
         file.write(' '.join([str(os.getpid()), *(os.environ.get(n, '') for n in ONE_THREAD)]))
     time.sleep(0.01)
+    return {'touch': 0.5, 'sleep': 0.25}
 
 
-def fail(shard: range) -> None:
+def fail(shard: range, stop: Stop) -> Seconds:
     raise MeshError(f'shard {shard.start} has no mesh')
 
 
-def die(shard: range) -> None:
+def die(shard: range, stop: Stop) -> Seconds:
     os._exit(9)
 
 
-def die_once(folder: Path, shard: range) -> None:
+def until_stopped(folder: Path, shard: range, stop: Stop) -> Seconds | None:
+    """Work on one shard for ever; be done with the first at once."""
+    (folder / str(shard.start)).touch()
+    while shard.start:
+        if stop():
+            return None
+        time.sleep(0.01)
+    return {}
+
+
+def where(folder: Path, shard: range, stop: Stop) -> Seconds:
+    cores = ' '.join(map(str, os.sched_getaffinity(0)))
+    (folder / str(os.getpid())).write_text(f'{os.environ.get("EGL_DEVICE_ID", "")}:{cores}')
+    time.sleep(0.3)
+    return {}
+
+
+def die_once(folder: Path, shard: range, stop: Stop) -> Seconds:
     if shard.start == 20 and not (folder / 'died').exists():
         (folder / 'died').touch()
         os._exit(9)
     (folder / str(shard.start)).touch()
     time.sleep(0.05)
+    return {}
 
 
 def never() -> bool:
     return False
 
 
-def ignore(done: int, rate: float) -> None:
+def ignore(done: int, seconds: Seconds) -> None:
     """Take progress and do nothing."""
 
 
 @pytest.mark.parametrize('workers', [1, 2])
 def test_every_shard_is_done_once_and_reported(tmp_path: Path, workers: int) -> None:
-    reports: list[tuple[int, float]] = []
+    reports: list[tuple[int, Seconds]] = []
     task = partial(touch, tmp_path)
-    assert run_shards(task, SHARDS, workers, lambda n, rate: reports.append((n, rate)), never)
+    assert run_shards(task, SHARDS, workers, lambda *report: reports.append(report), never)
     assert sorted(int(path.name) for path in tmp_path.iterdir()) == list(range(0, 40, 4))
-    assert [done for done, _ in reports] == list(range(4, 44, 4))
-    assert all(rate > 0 for _, rate in reports)
+    assert reports == [(done, {'touch': 0.5, 'sleep': 0.25}) for done in range(4, 44, 4)]
 
 
 def test_workers_are_other_processes_with_one_thread(tmp_path: Path) -> None:
     before = dict(os.environ)
     assert run_shards(partial(touch, tmp_path), SHARDS[:3], 2, ignore, never)
     words = [path.read_text().split(' ') for path in tmp_path.iterdir()]
-    assert all(int(pid) != os.getpid() and set(rest) == {'1'} for pid, *rest in words)
+    assert all(int(pid) != os.getpid() for pid, *_ in words)
+    assert all(rest == list(ONE_THREAD.values()) for _, *rest in words)
     assert dict(os.environ) == before
+
+
+def test_each_worker_has_cores_of_its_own_and_the_caller_keeps_its_own(tmp_path: Path) -> None:
+    before = os.sched_getaffinity(0)
+    if len(before) < 2:
+        pytest.skip('needs two cores')
+    assert run_shards(partial(where, tmp_path), SHARDS[:4], 2, ignore, never)
+    taken = [set(path.read_text().split(':')[1].split()) for path in tmp_path.iterdir()]
+    assert len(taken) == 2 and not taken[0] & taken[1]
+    assert taken[0] | taken[1] == set(map(str, before))
+    assert run_shards(partial(where, tmp_path), SHARDS[:1], 1, ignore, never)
+    assert os.sched_getaffinity(0) == before
 
 
 @pytest.mark.parametrize('workers', [1, 2])
@@ -74,12 +107,21 @@ def test_stop_ends_the_run_after_the_shards_in_work(tmp_path: Path, workers: int
 
 
 @pytest.mark.parametrize('workers', [1, 2])
+def test_stop_reaches_a_shard_in_work(tmp_path: Path, workers: int) -> None:
+    done: list[int] = []
+    stop = (tmp_path / '4').exists
+    note = lambda count, seconds: done.append(count)  # noqa: E731
+    assert not run_shards(partial(until_stopped, tmp_path), SHARDS, workers, note, stop)
+    assert done == [4]
+
+
+@pytest.mark.parametrize('workers', [1, 2])
 def test_an_error_of_the_task_arrives_as_it_was(workers: int) -> None:
     with pytest.raises(MeshError, match='has no mesh'):
         run_shards(fail, SHARDS, workers, ignore, never)
 
 
-def fill_disk(shard: range) -> None:
+def fill_disk(shard: range, stop: Stop) -> Seconds:
     raise StorageError(errno.ENOSPC, 'no room')
 
 
@@ -99,7 +141,7 @@ def test_work_of_a_worker_that_crashed_is_done_again(
 ) -> None:
     counts: list[int] = []
     task = partial(die_once, tmp_path)
-    assert run_shards(task, SHARDS, 2, lambda done, rate: counts.append(done), never)
+    assert run_shards(task, SHARDS, 2, lambda done, seconds: counts.append(done), never)
     assert {p.name for p in tmp_path.iterdir()} == {'died', *(str(s.start) for s in SHARDS)}
     assert counts[-1] == 40
     assert 'going on with fresh ones' in caplog.text
@@ -107,7 +149,6 @@ def test_work_of_a_worker_that_crashed_is_done_again(
 
 def test_nothing_to_do_is_done() -> None:
     assert run_shards(fail, [], 2, ignore, never)
-    assert default_workers() >= 1
 
 
 SCRIPT = """

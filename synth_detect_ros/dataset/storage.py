@@ -1,6 +1,7 @@
 """The data set on disk: images, COCO annotations, and what they were made from.
 
-    dataset.yaml        resolved configuration, camera, classes, versions, fingerprint of inputs
+    dataset.yaml        resolved configuration, camera, classes, versions, fingerprint of inputs,
+                        and what the run took
     images/             000000.jpg ...
     annotations.json    COCO, written last: where it is, the data set is complete
     parts/              annotations of the shards that are done, while the run lasts
@@ -27,6 +28,7 @@ from pycocotools import mask as rle
 from synth_detect_ros.config import OutputConfig
 from synth_detect_ros.dataset.coco import encode_mask, read_coco
 from synth_detect_ros.dataset.files import decode_image, encode_image, write_atomic
+from synth_detect_ros.dataset.timing import Stopwatch, Timing
 from synth_detect_ros.errors import DatasetError, StorageError
 from synth_detect_ros.geometry.boxes import xywh_from_xyxy, xyxy_from_xywh
 from synth_detect_ros.structures import Instances, Sample
@@ -85,7 +87,7 @@ class DatasetWriter:
             raise StorageError(
                 error.errno, f'{self.folder}: cannot be made a data set ({error.strerror})'
             ) from error
-        write_atomic(path, yaml.safe_dump(dict(info), sort_keys=False).encode())
+        self._write_info(info)
 
     def missing(self) -> list[range]:
         """Return the shards that are not there yet, as ranges of image indices."""
@@ -94,22 +96,41 @@ class DatasetWriter:
         )
         return [shard for shard in shards if not self._part(shard.start).exists()]
 
-    def write_image(self, index: int, sample: Sample) -> dict[str, Any]:
-        """Write one image; return its record for `write_shard`."""
+    def write_image(
+        self, index: int, sample: Sample, watch: Stopwatch | None = None
+    ) -> dict[str, Any]:
+        """Write one image; return its record for `write_shard`.
+
+        Args:
+            index: of the image.
+            sample: its pixels and ground truth.
+            watch: told what encoding and writing take.
+
+        Raises:
+            StorageError: the disk is full or the folder cannot be written.
+        """
+        watch = watch or Stopwatch()
         name = f'{index:06d}.{self._output.format}'
-        data = encode_image(sample.image, self._output.format, self._output.jpeg_quality)
-        write_atomic(self.folder / IMAGES_FOLDER / name, data)
-        height, width = sample.ids.shape
-        image = {'id': index, 'file_name': name, 'width': width, 'height': height}
-        return {'image': image, 'annotations': list(_annotations(index, sample))}
+        with watch.stage('encode'):
+            data = encode_image(sample.image, self._output.format, self._output.jpeg_quality)
+            height, width = sample.ids.shape
+            image = {'id': index, 'file_name': name, 'width': width, 'height': height}
+            record = {'image': image, 'annotations': list(_annotations(index, sample))}
+        with watch.stage('write'):
+            write_atomic(self.folder / IMAGES_FOLDER / name, data)
+        return record
 
     def write_shard(self, shard: range, records: Sequence[Mapping[str, Any]]) -> None:
         """Record a shard as done; its images must be written."""
         lines = ''.join(json.dumps(record) + '\n' for record in records)
         write_atomic(self._part(shard.start), lines.encode())
 
-    def finish(self, classes: Sequence[str]) -> NDArray[np.int64]:
-        """Merge all shards into annotations.json.
+    def finish(self, classes: Sequence[str], timing: Timing | None = None) -> NDArray[np.int64]:
+        """Merge all shards into annotations.json; add what the run took to dataset.yaml.
+
+        Args:
+            classes: names of the target objects.
+            timing: of the run that made the last shards.
 
         Returns:
             (len(classes),) number of objects of each class.
@@ -134,10 +155,16 @@ class DatasetWriter:
             'images': images,
             'annotations': annotations,
         }
+        if timing is not None:
+            self._write_info({**read_info(self.folder), 'timing': timing.to_mapping()})
         write_atomic(self.folder / COCO_FILE, json.dumps(coco).encode())
         shutil.rmtree(self.folder / PARTS_FOLDER)
         labels = np.array([row['category_id'] - 1 for row in annotations], np.int64)
         return np.bincount(labels, minlength=len(classes))
+
+    def _write_info(self, info: Mapping[str, Any]) -> None:
+        text = yaml.safe_dump(dict(info), sort_keys=False)
+        write_atomic(self.folder / INFO_FILE, text.encode())
 
     def _part(self, first: int) -> Path:
         return self.folder / PARTS_FOLDER / f'{first:08d}.jsonl'

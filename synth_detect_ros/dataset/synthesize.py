@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synth_detect_ros.config import SynthesizeConfig
 from synth_detect_ros.dataset.inputs import Inputs, provenance, read_inputs
+from synth_detect_ros.dataset.seats import default_workers
 from synth_detect_ros.dataset.storage import DatasetWriter
-from synth_detect_ros.dataset.workers import Progress, Stop, default_workers, run_shards
+from synth_detect_ros.dataset.timing import Seconds, Stopwatch, Timing
+from synth_detect_ros.dataset.workers import Stop, run_shards
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.geometry.boxes import boxes_of_ids
 from synth_detect_ros.geometry.poses import Schedule
@@ -27,7 +33,10 @@ logger = logging.getLogger(__name__)
 _SCENE, _BACKGROUND, _COMPOSE, _SENSOR = range(31, 35)
 # Decoded background frames kept in each process [bytes]; others are read each time.
 FRAME_MEMORY = 128 << 20
-
+# Images that may wait for the disk while the next is made.
+QUEUE = 2
+# Called with (images there are, images there will be, timing of this run).
+Progress = Callable[[int, int, Timing], None]
 # Share of the objects that may find no room before the run says so.
 MANY_LEFT_OUT = 0.05
 
@@ -43,6 +52,7 @@ class Generator:
         config: of the run.
         camera: of the images.
         classes: names of the target objects; labels index them.
+        watch: what the stages of its samples take.
 
     Raises:
         SynthDetectError: see `inputs.read_inputs`.
@@ -52,6 +62,7 @@ class Generator:
     def __init__(self, config: SynthesizeConfig, inputs: Inputs | None = None) -> None:
         inputs = inputs or read_inputs(config)
         self.config, self.camera, self.classes = config, inputs.camera, inputs.classes
+        self.watch = Stopwatch()
         self._backgrounds = inputs.backgrounds
         self._scenes = SceneFactory(
             config,
@@ -84,13 +95,17 @@ class Generator:
 
 def make_sample(generator: Generator, index: int) -> Sample:
     """Make sample `index`, a pure function: scene, background, composition, sensor."""
-    config, scene = generator.config, generator.scene(index)
+    config, watch = generator.config, generator.watch
+    with watch.stage('scene'):
+        scene = generator.scene(index)
+    with watch.stage('background'):
+        background = generator.background(index)
     canvas, count = scene.canvas, len(scene.labels)
-    image = compose(
-        generator.background(index), canvas, config.compose, generator.rng(_COMPOSE, index)
-    )
+    with watch.stage('compose'):
+        image = compose(background, canvas, config.compose, generator.rng(_COMPOSE, index))
     if config.sensor.enabled:
-        image = apply_sensor(image, config.sensor, generator.rng(_SENSOR, index))
+        with watch.stage('sensor'):
+            image = apply_sensor(image, config.sensor, generator.rng(_SENSOR, index))
     ids = canvas.ids * (canvas.ids <= count)  # distractors are background
     instances = Instances(
         labels=scene.labels,
@@ -109,8 +124,8 @@ def synthesize(
 
     Args:
         config: what to render; `out` is the folder.
-        progress: called with (images done, images in all, images per second of this run).
-        stop: asked now and then; True ends the run early, and the next run goes on.
+        progress: called now and then, see `Progress`.
+        stop: asked now and then; True ends the run between two images; the next run goes on.
 
     Returns:
         The folder. It holds annotations.json unless `stop` ended the run early.
@@ -130,15 +145,18 @@ def synthesize(
         return writer.folder
     shards = writer.missing()
     before = config.count - sum(map(len, shards))
-    finished = run_shards(
-        ShardMaker(config, inputs, writer),
-        shards,
-        min(config.workers or default_workers(), max(len(shards), 1)),
-        lambda done, rate: progress(before + done, config.count, rate) if progress else None,
-        stop or (lambda: False),
-    )
-    if finished:
-        counts = writer.finish(inputs.classes).tolist()
+    workers = min(config.workers or default_workers(), max(len(shards), 1))
+    timing, start = Timing(0, workers, 0.0, {}), time.perf_counter()
+
+    def note(done: int, stages: Seconds) -> None:
+        nonlocal timing
+        timing = timing.plus(done - timing.images, time.perf_counter() - start, stages)
+        if progress:
+            progress(before + done, config.count, timing)
+
+    task = ShardMaker(config, inputs, writer)
+    if run_shards(task, shards, workers, note, stop or (lambda: False)):
+        counts = writer.finish(inputs.classes, timing).tolist()
         _log_counts(config, dict(zip(inputs.classes, counts, strict=True)))
     return writer.folder
 
@@ -156,12 +174,32 @@ class ShardMaker:
         self._config, self._inputs, self._writer = config, inputs, writer
         self._generator: Generator | None = None
 
-    def __call__(self, shard: range) -> None:
-        """Do one shard; the first opens OpenGL in the process that does it."""
+    def __call__(self, shard: range, stop: Stop) -> Seconds | None:
+        """Do one shard; the first opens OpenGL in the process that does it.
+
+        A thread encodes and writes each image while the next is made. The shard is recorded when
+        all its images are on disk.
+
+        Returns:
+            What the stages took [s]; None when `stop` came before the last image.
+
+        Raises:
+            StorageError: writing failed; the shard is not recorded.
+        """
         if self._generator is None:
             self._generator = Generator(self._config, self._inputs)
-        records = [self._writer.write_image(i, make_sample(self._generator, i)) for i in shard]
-        self._writer.write_shard(shard, records)
+        generator, written = self._generator, list[Future[dict[str, Any]]]()
+        with ThreadPoolExecutor(1) as thread:
+            for number, index in enumerate(shard):
+                if stop():
+                    return None
+                if number >= QUEUE:
+                    written[number - QUEUE].result()
+                sample = make_sample(generator, index)
+                write = self._writer.write_image
+                written.append(thread.submit(write, index, sample, generator.watch))
+            self._writer.write_shard(shard, [record.result() for record in written])
+        return generator.watch.take()
 
 
 def _log_counts(config: SynthesizeConfig, counts: dict[str, int]) -> None:

@@ -10,77 +10,74 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from typing import Any
 
+from synth_detect_ros.dataset.seats import ONE_THREAD, Seat, keep_freed_memory, seats
+from synth_detect_ros.dataset.timing import Seconds
 from synth_detect_ros.errors import RenderingError
 
 logger = logging.getLogger(__name__)
 
-Task = Callable[[range], None]
-Progress = Callable[[int, int, float], None]
 Stop = Callable[[], bool]
+# Does a shard and returns what its stages took; None when it was stopped before the end.
+Task = Callable[[range, Stop], Seconds | None]
+Progress = Callable[[int, Seconds], None]
 # How often `stop` is asked [s].
 POLL = 0.2
-# One thread a process: Mesa and BLAS would each start one a core in every worker.
-ONE_THREAD = dict.fromkeys(
-    ('LP_NUM_THREADS', 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1'
-)
-
-
-def default_workers() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def run_shards(
-    task: Task,
-    shards: Sequence[range],
-    workers: int,
-    progress: Callable[[int, float], None],
-    stop: Stop,
+    task: Task, shards: Sequence[range], workers: int, progress: Progress, stop: Stop
 ) -> bool:
     """Call `task` for every shard.
 
     Args:
-        task: picklable, sent to each process once; each call is independent of the others.
+        task: picklable, sent to each process once; each call is independent of the others. It
+            asks its second argument now and then whether to leave its shard as it is.
         shards: what is to be done.
         workers: number of processes; with 1 the work is done in this process.
-        progress: called with (items done, items per second) after each shard.
-        stop: asked now and then; True ends the run when the shards in work are done.
+        progress: called with (items done in all, seconds of the stages) after each shard.
+        stop: asked now and then; True ends the run, and shards in work are left undone.
 
     Returns:
         Whether all shards were done.
 
     Raises:
         RenderingError: worker processes die before they get anything done.
-        KeyboardInterrupt: after Ctrl-C, when the shards in work are done.
-        Exception: whatever the task raised, when the shards in work are done.
+        KeyboardInterrupt: after Ctrl-C, when the workers have stopped.
+        Exception: whatever the task raised, when the workers have stopped.
     """
-    start, done = time.perf_counter(), 0
-    results = _in_process(task, shards) if workers == 1 else _in_pool(task, shards, workers, stop)
-    for items in results:
+    done = 0
+    results = (
+        _in_process(task, shards, stop) if workers == 1 else _in_pool(task, shards, workers, stop)
+    )
+    for items, seconds in results:
         done += items
-        progress(done, done / (time.perf_counter() - start))
+        progress(done, seconds)
         if stop():
             results.close()
             break
     return done == sum(map(len, shards))
 
 
-def _in_process(task: Task, shards: Sequence[range]) -> Generator[int, None, None]:
+_Results = Generator[tuple[int, Seconds], None, None]
+
+
+def _in_process(task: Task, shards: Sequence[range], stop: Stop) -> _Results:
+    keep_freed_memory()
     for shard in shards:
-        task(shard)
-        yield len(shard)
+        seconds = task(shard, stop)
+        if seconds is None:
+            return
+        yield len(shard), seconds
 
 
-def _in_pool(
-    task: Task, shards: Sequence[range], workers: int, stop: Stop
-) -> Generator[int, None, None]:
-    """Yield the size of each shard as it is done, in any order.
+def _in_pool(task: Task, shards: Sequence[range], workers: int, stop: Stop) -> _Results:
+    """Yield size and seconds of each shard as it is done, in any order.
 
     Graphics drivers crash now and then: the shards of a dead process are done again by fresh
     ones, as long as anything gets done.
@@ -101,52 +98,62 @@ def _in_pool(
             logger.warning('A worker process died; going on with fresh ones.')
 
 
-def _in_one_pool(
-    task: Task, waiting: list[range], workers: int, stop: Stop
-) -> Generator[int, None, None]:
+def _in_one_pool(task: Task, waiting: list[range], workers: int, stop: Stop) -> _Results:
     """Work off `waiting` from its end; what a broken pool left undone is put back."""
     context = multiprocessing.get_context('spawn')
+    # Without a lock, which a process that dies could take with it.
+    halt = context.RawValue('b', 0)
+    arrivals = context.Value('i', 0)
+    initial = task, seats(workers), arrivals, halt
     with (
         _environment(ONE_THREAD),
-        ProcessPoolExecutor(workers, context, _start_worker, (task,)) as pool,
+        ProcessPoolExecutor(workers, context, _start_worker, initial) as pool,
     ):
-        running: dict[Future[None], range] = {}
+        running: dict[Future[Seconds | None], range] = {}
         try:
             while waiting or running:
-                # Few shards are handed out ahead: on Ctrl-C only these are waited for.
+                # Few shards are handed out ahead: what a dead pool left is done again.
                 while waiting and len(running) < workers + 1:
                     future = pool.submit(_work, waiting[-1])
                     running[future] = waiting.pop()
                 ready, _ = wait(running, POLL, FIRST_COMPLETED)
                 for future in ready:
-                    future.result()
-                    yield len(running.pop(future))
+                    seconds = future.result()
+                    assert seconds is not None, 'nobody has said stop'
+                    yield len(running.pop(future)), seconds
                 if stop():
                     return
         except BrokenProcessPool:
             waiting.extend(running.values())
             raise
         finally:
+            halt.value = 1
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-_task: Task | None = None  # of this worker process
+# Of this worker process.
+_task: Task | None = None
+_halt: Any = None
 
 
-def _start_worker(task: Task) -> None:
-    """Keep the task, leave Ctrl-C to the parent, and end when the parent is gone."""
-    global _task  # noqa: PLW0603  the pool's way to give a process something once
-    _task = task
+def _start_worker(task: Task, places: Sequence[Seat], arrivals: Any, halt: Any) -> None:
+    """Keep the task, take a seat, leave Ctrl-C to the parent, and end when the parent is gone."""
+    global _task, _halt
+    _task, _halt = task, halt
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
+    with arrivals.get_lock():
+        number, arrivals.value = arrivals.value, arrivals.value + 1
+    places[number % len(places)].take()
+    keep_freed_memory()
     import cv2  # noqa: PLC0415  only workers need it
 
     cv2.setNumThreads(1)
 
 
-def _work(shard: range) -> None:
+def _work(shard: range) -> Seconds | None:
     assert _task is not None
-    _task(shard)
+    return _task(shard, lambda: bool(_halt.value))
 
 
 def _follow_parent() -> None:

@@ -6,6 +6,7 @@ import threading
 
 from synth_detect_ros.config import SynthesizeConfig
 from synth_detect_ros.dataset.synthesize import synthesize
+from synth_detect_ros.dataset.timing import Timing
 from synth_detect_ros.errors import SynthDetectError
 
 
@@ -18,12 +19,12 @@ class RenderJob:
     Attributes:
         done: images there are.
         total: images there will be.
-        rate: images a second of this run.
+        timing: what this run has taken.
         error: why it failed, None as long as it did not.
     """
 
     def __init__(self, config: SynthesizeConfig) -> None:
-        self.done, self.total, self.rate = 0, config.count, 0.0
+        self.done, self.total, self.timing = 0, config.count, Timing(0, 0, 0.0, {})
         self.error: Exception | None = None
         self._config = config
         self._stop = threading.Event()
@@ -36,7 +37,7 @@ class RenderJob:
         return self._thread.is_alive()
 
     def stop(self) -> None:
-        """Finish the images in work and end; a later job on the same folder goes on."""
+        """End after the images in work; a later job on the same folder goes on."""
         self._stop.set()
         self._thread.join()
 
@@ -46,5 +47,5 @@ class RenderJob:
         except (SynthDetectError, OSError, RuntimeError) as error:
             self.error = error
 
-    def _progress(self, done: int, total: int, rate: float) -> None:
-        self.done, self.total, self.rate = done, total, rate
+    def _progress(self, done: int, total: int, timing: Timing) -> None:
+        self.done, self.total, self.timing = done, total, timing

@@ -206,7 +206,8 @@ class SynthesizeNode(Node):
         }  # fmt: skip
         if self._job:
             job = self._job
-            values |= {'rendered': job.done, 'images': job.total, 'images_per_second': job.rate}
+            values |= {'rendered': job.done, 'images': job.total}
+            values['images_per_second'] = job.timing.rate
         stamp = self.get_clock().now().to_msg()
         name = self.get_fully_qualified_name()
         self._diagnostics.publish(conversions.diagnostics(name, level, text, values, stamp))
@@ -231,7 +232,7 @@ class SynthesizeNode(Node):
 
     def _rendering(self) -> tuple[str, str]:
         job = self._job
-        text = f'{job.done} of {job.total} images rendered, {job.rate:.1f} images/s'
+        text = f'{job.done} of {job.total} images rendered, {job.timing.summary()}'
         self.get_logger().info(text, throttle_duration_sec=_PATIENCE_S)
         if job.running:
             return 'ok', text
