@@ -288,6 +288,22 @@ class AugmentConfig(Options):
     contrast: float = option(0.25, 'largest relative change', low=0, high=1)
     saturation: float = option(0.3, 'largest relative change', low=0, high=1)
     hue: float = option(0.02, 'largest shift of the colour circle', low=0, high=0.5)
+    variants: int = option(
+        0, 'different versions of an image, one an epoch, then again; 0: a new one each epoch',
+        low=0, high=1000,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CacheConfig(Options):
+    """Features of the frozen first stage, kept on disk from the first epoch on."""
+
+    enabled: bool = option(False, 'compute them once for each image and variant; see augment')
+    folder: str = option(
+        '', 'where; later runs with the same features use it too; empty: out/features',
+        path='always',
+    )  # fmt: skip
+    dtype: str = option('float16', 'precision on disk', choices=('float16', 'bfloat16', 'float32'))
 
 
 @dataclass(frozen=True)
@@ -314,7 +330,7 @@ class TrainConfig(Options):
     batch: int = option(2, 'images a step', low=1, high=1024)
     workers: int = option(1, 'loader processes; 0: load in the training process', low=0, high=128)
     device: str = option('auto', 'auto, cpu, cuda or cuda:<n>')
-    amp: bool = option(True, 'bfloat16 autocast where a GPU is used')
+    amp: bool = option(True, 'bfloat16 autocast where the GPU or CPU computes in it')
     seed: int = option(0, 'seed of weights, order and augmentation', low=0)
     val_every: int = option(0, 'steps between validations; 0: only at the end', low=0)
     checkpoint_every: int = option(500, 'steps between checkpoints', low=1)
@@ -322,6 +338,7 @@ class TrainConfig(Options):
     detector: DetectorConfig = option(DetectorConfig, 'the network')
     optimizer: OptimizerConfig = option(OptimizerConfig, 'gradient descent')
     augment: AugmentConfig = option(AugmentConfig, 'changes of a training image')
+    cache: CacheConfig = option(CacheConfig, 'features of the frozen first stage on disk')
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -334,6 +351,16 @@ class TrainConfig(Options):
             )
         if bool(self.val_images) != bool(self.val_annotations):
             raise ConfigError('val_images and val_annotations: give both or none')
+        if self.cache.enabled and policy == 'none':
+            raise ConfigError(
+                'cache.enabled: with freeze none the features change at every step and cannot be '
+                'kept. Freeze the first stage, or switch the cache off.'
+            )
+        if self.cache.enabled and not self.augment.variants:
+            raise ConfigError(
+                'cache.enabled: images that are new each epoch have no features to keep. Set '
+                'augment.variants, for example to 4: the disk holds that many versions of each.'
+            )
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ not: everything is drawn from (seed, k). The idea is Hinterstoisser et al. 2017,
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import math
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,9 @@ import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
+from torch.utils.data import Dataset
 
+from synth_detect_ros.batches import Keys, Losses, affordable_workers, batches, prefetch, send
 from synth_detect_ros.bundle import save_bundle
 from synth_detect_ros.config import OptimizerConfig, TrainConfig
 from synth_detect_ros.dataset.loader import TrainingSet, read_labelled
@@ -29,6 +32,7 @@ from synth_detect_ros.detect import choose_device
 from synth_detect_ros.detectors.freezing import apply_freeze, thaw_at
 from synth_detect_ros.detectors.rcnn import RCNN, to_tensor
 from synth_detect_ros.errors import ConfigError, DatasetError, StorageError, TrainingError
+from synth_detect_ros.frozen_features import FrozenFeatures
 from synth_detect_ros.options import to_mapping, to_yaml
 from synth_detect_ros.run_log import RunLog
 from synth_detect_ros.validate import Validation
@@ -67,6 +71,20 @@ class Progress:
         if config.time_limit_s:
             share = max(share, self.elapsed_s / config.time_limit_s)
         return min(share, 1.0)
+
+
+def _optimizer(config: OptimizerConfig, detector: RCNN) -> torch.optim.SGD:
+    """Return the optimiser; what may be thawed is a group of its own, as fused SGD needs it."""
+    stages = [p for stage in detector.stages.values() for p in stage.parameters()]
+    known = set(map(id, stages))
+    rest = [p for p in detector.parameters() if id(p) not in known]
+    return torch.optim.SGD(
+        [{'params': rest}, {'params': stages}],
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        fused=stages[0].device.type in ('cpu', 'cuda'),
+    )
 
 
 def learning_rate(config: OptimizerConfig, step: int, share: float) -> float:
@@ -124,15 +142,21 @@ class _Run:
         logger.info('%s', self.freeze)
         masks = self.detector.has_masks
         self.set = TrainingSet(images, own, config.augment, config.seed, masks=masks)
+        self.image_bytes = self.set[0][0].nbytes
         self.validation = Validation.of(config, images, held_out)
-        self.optimizer = torch.optim.SGD(
-            self.detector.parameters(),
-            lr=config.optimizer.lr,
-            momentum=config.optimizer.momentum,
-            weight_decay=config.optimizer.weight_decay,
-        )
+        self.amp = config.amp and has_bfloat16(self.device)
+        self.features = self._open_cache()
+        self.optimizer = _optimizer(config.optimizer, self.detector)
         self.progress = Progress()
         self._claim()
+
+    def _open_cache(self) -> FrozenFeatures | None:
+        """Return the features of the frozen first stage, if they are to be kept."""
+        cache = self.config.cache
+        if not cache.enabled:
+            return None
+        folder = Path(cache.folder or self.out / 'features')
+        return FrozenFeatures(self.detector, self.set, folder, cache.dtype, amp=self.amp)
 
     def _claim(self) -> None:
         """Make the output folder ours: refuse another run's, go on with our own."""
@@ -161,14 +185,14 @@ class _Run:
         """Run the loop; see `train`."""
         config, progress = self.config, self.progress
         start = time.monotonic() - progress.elapsed_s
-        with RunLog(self.out, progress.step) as log:
+        with RunLog(self.out, progress.step) as log, closing(self._batches()) as batches:
             try:
-                for batch in self._batches(progress.step):
+                for losses in batches:
                     if progress.share(config) >= 1:
                         break
                     if thaw_at(self.detector.stages, self.freeze, progress.step):
                         logger.info('step %d: the whole extractor trains now', progress.step)
-                    self._step(batch)
+                    self._step(losses)
                     progress.step += 1
                     progress.elapsed_s = time.monotonic() - start
                     self._after_step(log)
@@ -190,33 +214,37 @@ class _Run:
         if progress.step % config.checkpoint_every == 0:
             self.save()
 
-    def _batches(self, first_step: int) -> Iterator[list[Item]]:
-        keys = _Keys(len(self.set), self.config.seed, first_step * self.config.batch)
-        workers = affordable_workers(self.config, self.set)
-        return iter(
-            DataLoader(
-                self.set,
-                batch_size=self.config.batch,
-                sampler=keys,
-                num_workers=workers,
-                collate_fn=list,
-                prefetch_factor=4 if workers else None,
-            )
-        )
+    def _batches(self) -> Generator[Losses, None, None]:
+        """Yield batches: of known features while the first stage is frozen, then of images."""
+        step, thaw = self.progress.step, self.freeze.until_step
+        if self.features is not None and (thaw is None or step < thaw):
+            known = prefetch(self._loader(self.features.set, step), self.features.prepare)
+            with closing(known):
+                yield from known if thaw is None else itertools.islice(known, thaw - step)
+            step = self.progress.step
+        with closing(prefetch(self._loader(self.set, step), self._prepare)) as images:
+            yield from images
 
-    def _step(self, batch: Sequence[Item]) -> None:
+    def _loader(self, data: Dataset[Any], step: int) -> Iterable[Any]:
+        keys = Keys(len(self.set), self.config.seed, step * self.config.batch)
+        workers = affordable_workers(self.config, self.image_bytes)
+        return batches(data, keys, self.config.batch, workers)
+
+    def _prepare(self, items: Sequence[Item]) -> Losses:
+        images = [to_tensor(image, self.device) for image, _ in items]
+        targets = [send(target, self.device) for _, target in items]
+        return partial(self.detector, images, targets)
+
+    def _step(self, compute: Losses) -> None:
         config, progress = self.config, self.progress
         # torchvision's samplers draw from the global generator.
         torch.manual_seed(config.seed * 1_000_003 + progress.step)
         progress.lr = learning_rate(config.optimizer, progress.step, progress.share(config))
         for group in self.optimizer.param_groups:
             group['lr'] = progress.lr
-        images = [to_tensor(image, self.device) for image, _ in batch]
-        targets = [{k: v.to(self.device) for k, v in target.items()} for _, target in batch]
         self.detector.train()
-        amp = config.amp and self.device.type == 'cuda'
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=amp):
-            losses = self.detector(images, targets)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            losses = compute()
         total = torch.stack(list(losses.values())).sum()
         progress.losses = {name: float(v.detach()) for name, v in losses.items()}
         progress.losses['loss'] = float(total.detach())
@@ -266,7 +294,9 @@ class _Run:
         }
 
     def save(self) -> None:
-        """Write the checkpoint atomically."""
+        """Write the checkpoint atomically, and what it rests on before it."""
+        if self.features is not None:
+            self.features.cache.sync()
         state = {
             'model': self.detector.state_dict(),
             'optimizer': self.optimizer.state_dict(),
@@ -281,20 +311,6 @@ class _Run:
             raise StorageError(f'{path}: the checkpoint cannot be written: {error}') from error
 
 
-class _Keys(torch.utils.data.Sampler[int]):
-    """Keys of `TrainingSet`: each epoch a permutation of its own, endless, from any place on."""
-
-    def __init__(self, length: int, seed: int, first: int) -> None:
-        self.length, self.seed, self.first = length, seed, first
-
-    def __iter__(self) -> Iterator[int]:
-        epoch, start = divmod(self.first, self.length)
-        while True:
-            order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
-            yield from (epoch * self.length + int(k) for k in order[start:])
-            epoch, start = epoch + 1, 0
-
-
 def split(count: int, share: float) -> tuple[range, range]:
     """Split images into those to train on and, at the end, those held out for validation.
 
@@ -307,25 +323,11 @@ def split(count: int, share: float) -> tuple[range, range]:
     return range(count - held_out), range(count - held_out, count)
 
 
-def affordable_workers(config: TrainConfig, images: TrainingSet) -> int:
-    """Return the loader processes that shared memory can feed; 0 loads in this process.
-
-    A full /dev/shm, 64 MB in containers, kills loader processes without a word
-    (maskrcnn-benchmark#195, detr#602).
-    """
-    shared = Path('/dev/shm')
-    if not config.workers or not shared.is_dir():
-        return config.workers
-    image, _ = images[0]
-    needed = 5 * config.batch * image.nbytes  # four batches ahead and the one in use
-    workers = min(config.workers, shutil.disk_usage(shared).free // (2 * needed))
-    if workers < config.workers:
-        logger.warning(
-            '%d of %d loader processes: /dev/shm has %d MB free and each needs %d MB. In a '
-            'container, give it more with --shm-size.',
-            workers,
-            config.workers,
-            shutil.disk_usage(shared).free >> 20,
-            2 * needed >> 20,
-        )
-    return int(workers)
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether a device computes in bfloat16 faster than in float32."""
+    if device.type == 'cuda':
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != 'cpu' or not hasattr(torch.cpu, 'get_capabilities'):  # before PyTorch 2.10
+        return False
+    found = torch.cpu.get_capabilities()
+    return bool(found.get('amx_bf16') or found.get('avx512_bf16'))

@@ -24,11 +24,14 @@ STOREYS = [
     (
         *(
             'annotate',
+            'batches',
             'bundle',
             'detect',
             'doctor',
             'evaluate',
             'export',
+            'feature_cache',
+            'frozen_features',
             'matchup',
             'overlay',
             'run_log',

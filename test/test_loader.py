@@ -5,10 +5,16 @@ import json
 import cv2
 import numpy as np
 import pytest
-from tiny import COLOURS, write_dataset
+from tiny import COLOURS, HEIGHT, WIDTH, write_dataset
 
 from synth_detect_ros.config import AugmentConfig
-from synth_detect_ros.dataset.loader import TrainingSet, jitter_colours, read_image, read_labelled
+from synth_detect_ros.dataset.loader import (
+    TrainingSet,
+    draw_change,
+    jitter_colours,
+    read_image,
+    read_labelled,
+)
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.geometry.boxes import box_of_mask
 
@@ -43,6 +49,27 @@ def test_item_depends_on_seed_epoch_and_image_alone(folder):
     other = TrainingSet(read(folder), range(2, 6), AugmentConfig(), seed=3)
     np.testing.assert_array_equal(data[2][0], other[0][0])
     assert not np.array_equal(data[2][0], data[8][0])
+
+
+def test_variants_repeat_and_differ_from_each_other(folder):
+    data = TrainingSet(read(folder), range(6), AugmentConfig(variants=2), seed=3)
+    fresh = TrainingSet(read(folder), range(6), AugmentConfig(), seed=3)
+    flips = 0
+    for k in range(6):
+        first, second, third = (data[epoch * 6 + k] for epoch in range(3))
+        np.testing.assert_array_equal(first[0], third[0])
+        np.testing.assert_array_equal(first[0], fresh[k][0])
+        assert not np.array_equal(first[0], second[0])
+        assert (first[1]['boxes'] == third[1]['boxes']).all()
+        flips += not (first[1]['boxes'] == second[1]['boxes']).all()
+    assert 0 < flips < 6
+
+
+def test_target_needs_no_image(folder):
+    data = TrainingSet(read(folder), range(6), AugmentConfig(), seed=0, masks=True)
+    for key in range(12):
+        expected, found = data[key][1], data.target(key, (HEIGHT, WIDTH))
+        assert all((expected[name] == found[name]).all() for name in expected)
 
 
 def test_classes_are_taken_by_name_and_others_left_out(folder):
@@ -114,7 +141,8 @@ def test_image_is_rgb(tmp_path):
 
 def test_colours_stay_without_jitter():
     image = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
-    np.testing.assert_array_equal(jitter_colours(image, STILL, np.random.default_rng(0)), image)
-    changed = jitter_colours(image, AugmentConfig(), np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(jitter_colours(image, draw_change(STILL, rng)), image)
+    changed = jitter_colours(image, draw_change(AugmentConfig(), rng))
     assert changed.shape == image.shape
     assert not np.array_equal(changed, image)

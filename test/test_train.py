@@ -11,7 +11,9 @@ import yaml
 from safetensors.torch import load_file
 from tiny import train_config, write_dataset, write_weights
 
+from synth_detect_ros import batches
 from synth_detect_ros import train as train_module
+from synth_detect_ros.batches import affordable_workers
 from synth_detect_ros.bundle import load_bundle, read_bundle_info
 from synth_detect_ros.config import OptimizerConfig
 from synth_detect_ros.errors import ConfigError, DatasetError, StorageError, TrainingError
@@ -215,8 +217,8 @@ def test_learning_rate_warms_up_and_never_rises_again(schedule):
 def test_small_shared_memory_reduces_loader_processes(dataset, tmp_path, monkeypatch, caplog):
     run = train_module._Run(train_config(dataset, tmp_path / 'run', workers=4))
     free = type('Usage', (), {'free': 1000})
-    monkeypatch.setattr(train_module.shutil, 'disk_usage', lambda _: free)
-    assert train_module.affordable_workers(run.config, run.set) == 0
+    monkeypatch.setattr(batches.shutil, 'disk_usage', lambda _: free)
+    assert affordable_workers(run.config, 96 * 128 * 3) == 0
     assert '--shm-size' in caplog.text
 
 

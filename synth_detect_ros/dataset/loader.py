@@ -123,7 +123,8 @@ class TrainingSet(Dataset[tuple[NDArray[np.uint8], dict[str, torch.Tensor]]]):
         images: what to read.
         indices: which of them, in the order of this set.
         augment: changes of an image; None for none.
-        seed: item k of epoch e depends on (seed, e, k) alone.
+        seed: item k of epoch e depends on (seed, e, k) alone, or with `augment.variants` N on
+            (seed, e % N, k).
         masks: whether targets hold masks.
     """
 
@@ -152,28 +153,54 @@ class TrainingSet(Dataset[tuple[NDArray[np.uint8], dict[str, torch.Tensor]]]):
 
     def __getitem__(self, key: int) -> tuple[NDArray[np.uint8], dict[str, torch.Tensor]]:
         """Return image and target; `key` counts on through the epochs: key = e * len + k."""
-        epoch, k = divmod(key, len(self))
-        row = int(self.indices[k])
-        image = read_image(self.images.folder / self.images.names[row].decode())
+        image = read_image(self.path(key))
+        target = self.target(key, (image.shape[0], image.shape[1]))
+        if self.augment is not None:
+            change = self._change(key)
+            image = jitter_colours(image, change)
+            if change.flip:
+                image = np.ascontiguousarray(image[:, ::-1])
+        return image, target
+
+    def path(self, key: int) -> Path:
+        """Return the file of an image."""
+        return self.images.folder / self.images.names[self._row(key)].decode()
+
+    def variant(self, key: int) -> int:
+        """Return which variant of its image an item is: the epoch, or its number of a cycle."""
+        epoch = key // len(self)
+        cycle = self.augment.variants if self.augment is not None else 1
+        return epoch % cycle if cycle else epoch
+
+    def target(self, key: int, size: tuple[int, int]) -> dict[str, torch.Tensor]:
+        """Return the target of an item without reading its image.
+
+        Args:
+            key: see `__getitem__`.
+            size: (height, width) of the image [px].
+        """
+        row = self._row(key)
         part = slice(*self.images.first[row : row + 2])
         boxes = self.images.boxes[part].copy()
-        masks = None
-        if self.masks:
-            masks = _decode(self.images.masks[part], image.shape[:2])
-        if self.augment is not None:
-            rng = np.random.default_rng([self.seed, epoch, row])
-            image = jitter_colours(image, self.augment, rng)
-            if self.augment.flip and rng.random() < 0.5:
-                image = np.ascontiguousarray(image[:, ::-1])
-                boxes[:, [0, 2]] = image.shape[1] - boxes[:, [2, 0]]
-                masks = None if masks is None else np.ascontiguousarray(masks[:, :, ::-1])
+        masks = _decode(self.images.masks[part], size) if self.masks else None
+        if self.augment is not None and self._change(key).flip:
+            boxes[:, [0, 2]] = size[1] - boxes[:, [2, 0]]
+            masks = None if masks is None else np.ascontiguousarray(masks[:, :, ::-1])
         target = {
             'boxes': torch.from_numpy(boxes),
             'labels': torch.from_numpy(self.images.labels[part].copy()),
         }
         if masks is not None:
             target['masks'] = torch.from_numpy(masks)
-        return image, target
+        return target
+
+    def _row(self, key: int) -> int:
+        return int(self.indices[key % len(self)])
+
+    def _change(self, key: int) -> Change:
+        assert self.augment is not None
+        rng = np.random.default_rng([self.seed, self.variant(key), self._row(key)])
+        return draw_change(self.augment, rng)
 
 
 def _decode(encoded: NDArray[np.bytes_], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -190,21 +217,45 @@ def _as_rle(segmentation: Any, size: tuple[int, int]) -> Any:
     return segmentation
 
 
-def jitter_colours(
-    image: NDArray[np.uint8], augment: AugmentConfig, rng: np.random.Generator
-) -> NDArray[np.uint8]:
-    """Change brightness, contrast, saturation and hue of a (H, W, 3) RGB image at random."""
-    out = image
+@dataclass(frozen=True)
+class Change:
+    """What is changed in one image.
+
+    Attributes:
+        hue: shift [steps of OpenCV's colour circle of 180].
+        saturation: factor.
+        contrast: factor around middle grey.
+        brightness: offset [grey levels].
+        flip: left becomes right.
+    """
+
+    hue: int = 0
+    saturation: float = 1.0
+    contrast: float = 1.0
+    brightness: float = 0.0
+    flip: bool = False
+
+
+def draw_change(augment: AugmentConfig, rng: np.random.Generator) -> Change:
+    """Draw the change of an image within the limits of a configuration."""
+    hue, saturation = 0, 1.0
     if augment.hue or augment.saturation:
+        hue = int(rng.uniform(-augment.hue, augment.hue) * 180)
+        saturation = 1 + rng.uniform(-augment.saturation, augment.saturation)
+    contrast = 1 + rng.uniform(-augment.contrast, augment.contrast)
+    brightness = 255 * rng.uniform(-augment.brightness, augment.brightness) / 2
+    flip = augment.flip and rng.random() < 0.5
+    return Change(hue, saturation, contrast, brightness, flip)
+
+
+def jitter_colours(image: NDArray[np.uint8], change: Change) -> NDArray[np.uint8]:
+    """Change hue, saturation, contrast and brightness of a (H, W, 3) RGB image."""
+    out, levels = image, np.arange(256)
+    if change.hue or change.saturation != 1:
         hsv = cv2.cvtColor(out, cv2.COLOR_RGB2HSV)
-        shift = int(rng.uniform(-augment.hue, augment.hue) * 180)
-        gain = 1 + rng.uniform(-augment.saturation, augment.saturation)
-        levels = np.arange(256)
-        hue = ((levels + shift) % 180).astype(np.uint8)
-        saturation = np.clip(levels * gain, 0, 255).astype(np.uint8)
+        hue = ((levels + change.hue) % 180).astype(np.uint8)
+        saturation = np.clip(levels * change.saturation, 0, 255).astype(np.uint8)
         table = np.stack([hue, saturation, levels.astype(np.uint8)], axis=1)[None]
         out = np.asarray(cv2.cvtColor(cv2.LUT(hsv, table), cv2.COLOR_HSV2RGB), np.uint8)
-    gain = 1 + rng.uniform(-augment.contrast, augment.contrast)
-    offset = 255 * rng.uniform(-augment.brightness, augment.brightness) / 2
-    table = np.clip((np.arange(256) - 128) * gain + 128 + offset, 0, 255).astype(np.uint8)
-    return np.asarray(cv2.LUT(out, table), np.uint8)
+    grey = (levels - 128) * change.contrast + 128 + change.brightness
+    return np.asarray(cv2.LUT(out, np.clip(grey, 0, 255).astype(np.uint8)), np.uint8)

@@ -113,6 +113,18 @@ class SecondStageHead(nn.Module):
         return self.second_stage(crops).mean(dim=(2, 3))
 
 
+class _Transform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision is not typed
+    """Torchvision's preprocessing without its random choice of one of several sizes.
+
+    The random numbers of a training step are then the same whether its images are looked at or
+    their features are known.
+    """
+
+    def torch_choice(self, sizes: Sequence[int]) -> int:
+        """Return the only size."""
+        return sizes[0]
+
+
 class RCNN(nn.Module):
     """A two-stage detector.
 
@@ -135,7 +147,7 @@ class RCNN(nn.Module):
         extractor = build_extractor(config, load=load_weights)
         self.stages = extractor.stages
         self.weights_source = extractor.source
-        self.transform = GeneralizedRCNNTransform(
+        self.transform = _Transform(
             config.min_side,
             config.max_side,
             list(config.pixel_mean or extractor.mean),
