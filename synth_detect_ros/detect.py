@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from synth_detect_ros.bundle import load_bundle
-from synth_detect_ros.detectors.rcnn import to_tensor
+from synth_detect_ros.detectors.inference import Inference
 from synth_detect_ros.errors import ConfigError, GeometryError
 from synth_detect_ros.structures import Detections
 
@@ -44,34 +43,58 @@ class Predictor:
         bundle: folder of the trained model.
         device: see `choose_device`.
         threads: CPU threads of the network; 0 takes every core this process may use.
+        runtime: who computes the network, see `detectors.runtimes.build_runtime`.
+        proposals: passed to the second stage; 0 takes as many as the detector was trained for.
 
     Attributes:
         classes: class names; label i is classes[i].
         has_masks: whether detections come with masks.
         info: the content of the bundle's model.yaml.
-        timings: duration of the last call's parts [ms]: `preprocess`, `network`.
+        runtime: the one that was chosen.
 
     Raises:
         BundleError: the bundle is missing, truncated or broken.
-        ConfigError: the device is not there.
+        ConfigError: the device is not there, or the runtime not installed.
     """
 
-    def __init__(self, bundle: Path, device: str = 'auto', threads: int = 0) -> None:
+    def __init__(
+        self,
+        bundle: Path,
+        device: str = 'auto',
+        threads: int = 0,
+        runtime: str = 'auto',
+        proposals: int = 0,
+    ) -> None:
         self.device = choose_device(device)
+        threads = threads or len(os.sched_getaffinity(0))
         if self.device.type == 'cpu':
-            torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-        self._detector, self.info = load_bundle(bundle, str(self.device))
-        self.classes = self._detector.classes
-        self.has_masks = self._detector.has_masks
-        self.timings: dict[str, float] = {}
+            torch.set_num_threads(threads)
+        detector, self.info = load_bundle(bundle, str(self.device))
+        self.classes = detector.classes
+        self.has_masks = detector.has_masks
+        self._inference = Inference(detector, self.device, runtime, threads)
+        self._inference.proposals = proposals or detector.config.proposals
+        self.runtime = self._inference.runtime
 
-    def detect(self, image: NDArray[np.uint8], score_threshold: float | None = None) -> Detections:
+    @property
+    def timings(self) -> dict[str, float]:
+        """Duration of the last call's parts [ms]: `preprocess`, `network`, `postprocess`."""
+        return self._inference.timings
+
+    def detect(
+        self,
+        image: NDArray[np.uint8],
+        score_threshold: float = 0.0,
+        *,
+        masks: bool = True,
+    ) -> Detections:
         """Find the objects in one image.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            score_threshold: detections below are dropped; None keeps all that the bundle's own
-                threshold lets through.
+            score_threshold: detections below are dropped, as those below the bundle's own
+                threshold always are.
+            masks: whether masks are made, where the detector has them.
 
         Raises:
             GeometryError: the image has another shape or type.
@@ -80,10 +103,4 @@ class Predictor:
             raise GeometryError(
                 f'wanted an (H, W, 3) uint8 RGB image, got {image.shape} {image.dtype}'
             )
-        start = time.perf_counter()
-        tensor = to_tensor(image, self.device)
-        ready = time.perf_counter()
-        found = self._detector.detect([tensor])[0]
-        done = time.perf_counter()
-        self.timings = {'preprocess': 1e3 * (ready - start), 'network': 1e3 * (done - ready)}
-        return found if score_threshold is None else found.above(score_threshold)
+        return self._inference.detect(image, score_threshold, masks=masks)

@@ -46,7 +46,7 @@ def test_predictor_is_the_detector_on_images(bundle):
     assert predictor.classes == ('red', 'green')
     assert 0 < len(some) < len(everything)
     assert (some.scores >= middle).all()
-    assert set(predictor.timings) == {'preprocess', 'network'}
+    assert set(predictor.timings) == {'preprocess', 'network', 'postprocess'}
 
 
 @pytest.mark.parametrize('shape', [(HEIGHT, WIDTH), (HEIGHT, WIDTH, 4), (0, 10, 3)])

@@ -17,7 +17,7 @@ STOREYS = [
     ('options', 'presets'),
     ('config',),
     ('structures',),
-    ('geometry',),
+    ('geometry', 'masks'),
     ('rendering',),
     ('dataset',),
     ('detectors',),

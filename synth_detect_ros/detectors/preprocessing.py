@@ -1,0 +1,61 @@
+"""An image on its way into the network when it runs on one image at a time.
+
+The values are those that `to_tensor` and torchvision's `GeneralizedRCNNTransform` prepare for
+`RCNN.detect`: normalised, resized, padded. A table and OpenCV make them several times as fast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+# Sides are padded to multiples of it, so that the maps of a pyramid fit on one another.
+DIVISOR = 32
+
+
+class Preprocessing:
+    """Turns an image into the network's input.
+
+    Args:
+        mean: of RGB in [0, 1].
+        std: likewise.
+        min_side: shorter side the network sees [px], unless the longer one would exceed
+        max_side: [px].
+    """
+
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], min_side: int, max_side: int
+    ) -> None:
+        values = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
+        table = (values - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+        self._table: NDArray[np.float32] = table.astype(np.float32)[None]
+        self._min_side, self._max_side = min_side, max_side
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width that the network sees of an image of this size [px]."""
+        scale = min(self._min_side / min(height, width), self._max_side / max(height, width))
+        return math.floor(height * scale), math.floor(width * scale)
+
+    def __call__(self, image: NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[int, int]]:
+        """Prepare an image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Returns:
+            (1, 3, H', W') float32, channels last, normalised, zeros below and right; and the
+            height and width of the image in it [px].
+        """
+        height, width = self.size(*image.shape[:2])
+        pixels = cv2.LUT(np.ascontiguousarray(image), self._table)
+        if pixels.shape[:2] != (height, width):
+            pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+        down, right = -height % DIVISOR, -width % DIVISOR
+        if down or right:
+            pixels = cv2.copyMakeBorder(pixels, 0, down, 0, right, cv2.BORDER_CONSTANT, value=0)
+        return torch.from_numpy(pixels)[None].permute(0, 3, 1, 2), (height, width)

@@ -1,0 +1,175 @@
+"""Who computes the dense part of a detector, from the image to the proposals' raw scores.
+
+torch with batch norm folded in always works; torch.compile needs a C++ compiler, OpenVINO and ONNX
+Runtime are optional packages. All give the same numbers up to rounding in float32.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from synth_detect_ros.detectors.folding import fold_batch_norm
+from synth_detect_ros.detectors.rcnn import RCNN
+from synth_detect_ros.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+Runtime = Callable[[torch.Tensor], Sequence[torch.Tensor]]
+PACKAGES = {'openvino': ('openvino',), 'onnxruntime': ('onnx', 'onnxruntime')}
+# An image to trace with; what is made of it takes any size.
+EXAMPLE = (1, 3, 96, 128)
+
+
+class Dense(nn.Module):
+    """Extractor, pyramid and proposal head of a detector, for one image.
+
+    Args:
+        detector: in inference mode.
+
+    Attributes:
+        names: of the maps, finest first.
+    """
+
+    def __init__(self, detector: RCNN) -> None:
+        super().__init__()
+        # The same layers, but for the extractor's, which become a copy.
+        self.extractor = fold_batch_norm(detector.neck.first_stage.module)
+        self.extractor.to(memory_format=torch.channels_last)
+        self.pyramid = detector.neck.pyramid
+        self.head = detector.rpn.head
+        self.names: tuple[str, ...] = ()
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return maps, objectness and box deltas of L levels, finest first.
+
+        Args:
+            image: (1, 3, H, W) normalised.
+
+        Returns:
+            L maps (1, H_i, W_i, C), then L times (H_i * W_i * A,) logits of the anchors, then L
+            times (H_i * W_i * A, 4) deltas.
+        """
+        maps = {str(i): m for i, m in enumerate(self.extractor(image))}
+        if self.pyramid is not None:
+            maps = self.pyramid(maps)
+        self.names = tuple(maps)
+        logits, deltas = self.head(list(maps.values()))
+        return (
+            *(m.permute(0, 2, 3, 1) for m in maps.values()),
+            *(m.permute(0, 2, 3, 1).reshape(-1) for m in logits),
+            *(m.permute(0, 2, 3, 1).reshape(-1, 4) for m in deltas),
+        )
+
+
+def build_runtime(
+    name: str, dense: Dense, device: torch.device, threads: int
+) -> tuple[str, Runtime]:
+    """Return the function that computes the dense part, and its name.
+
+    Args:
+        name: 'auto', 'torch', 'compile', 'openvino' or 'onnxruntime'. 'auto' takes OpenVINO on a
+            CPU where it is installed and can run the network, otherwise torch.
+        dense: what is computed.
+        device: of the network's weights; only torch and compile know GPUs.
+        threads: of the CPU.
+
+    Raises:
+        ConfigError: the package is not installed, or cannot run this network on this device.
+    """
+    makers: dict[str, Callable[[Dense, int], Runtime]] = {
+        'torch': lambda dense, _: dense,
+        'compile': _compile,
+        'openvino': _openvino,
+        'onnxruntime': _onnxruntime,
+    }
+    if name == 'auto':
+        if device.type == 'cpu' and not _missing('openvino'):
+            try:
+                return 'openvino', _openvino(dense, threads)
+            except Exception as error:  # whatever it does not know in somebody's network
+                logger.warning('OpenVINO cannot run this network, torch does: %s', error)
+        return 'torch', dense
+    if name in PACKAGES and device.type != 'cpu':
+        raise ConfigError(
+            f'runtime: {name} runs on the CPU here, but the device is {device}. Choose auto, '
+            'torch or compile, or device: cpu.'
+        )
+    if missing := _missing(name):
+        raise ConfigError(
+            f'runtime: {name} is not installed: pip install {" ".join(missing)}; or choose auto'
+        )
+    try:
+        return name, makers[name](dense, threads)
+    except Exception as error:  # each of them has many kinds
+        raise ConfigError(
+            f'runtime: {name} cannot run this network: {error}. Choose auto or torch.'
+        ) from error
+
+
+def _missing(name: str) -> list[str]:
+    """Return the packages that a runtime needs and that are not installed."""
+    return [p for p in PACKAGES.get(name, ()) if importlib.util.find_spec(p) is None]
+
+
+def _compile(dense: Dense, _: int) -> Runtime:
+    """Compile; on a GPU with CUDA graphs, whose outputs live until the next call."""
+    on_gpu = next(dense.parameters()).is_cuda
+    compiled: Any = torch.compile(dense, mode='reduce-overhead' if on_gpu else None)
+    compiled(torch.zeros(EXAMPLE, device=next(dense.parameters()).device))
+    return cast(Runtime, compiled)
+
+
+@torch.no_grad()
+def _openvino(dense: Dense, threads: int) -> Runtime:
+    openvino: Any = importlib.import_module('openvino')
+
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of torch, about tracing
+        model = openvino.convert_model(dense, example_input=torch.zeros(EXAMPLE))
+    hints = {
+        'PERFORMANCE_HINT': 'LATENCY',
+        'INFERENCE_NUM_THREADS': threads,
+        'INFERENCE_PRECISION_HINT': 'f32',
+    }
+    request = openvino.Core().compile_model(model, 'CPU', hints).create_infer_request()
+
+    def run(image: torch.Tensor) -> list[torch.Tensor]:
+        found = request.infer([image.contiguous().numpy()], share_inputs=True, share_outputs=True)
+        return [torch.from_numpy(found[i]) for i in range(len(found))]
+
+    run(torch.zeros(EXAMPLE))
+    return run
+
+
+@torch.no_grad()
+def _onnxruntime(dense: Dense, threads: int) -> Runtime:
+    onnxruntime: Any = importlib.import_module('onnxruntime')
+
+    file: Any = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of torch, about tracing
+        torch.onnx.export(
+            dense, (torch.zeros(EXAMPLE),), file, dynamo=False, opset_version=18,
+            input_names=['image'], dynamic_axes={'image': {2: 'height', 3: 'width'}},
+        )  # fmt: skip
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        file.getvalue(), options, providers=['CPUExecutionProvider']
+    )
+
+    def run(image: torch.Tensor) -> list[torch.Tensor]:
+        found = session.run(None, {'image': image.contiguous().numpy()})
+        return [torch.from_numpy(array) for array in found]
+
+    run(torch.zeros(EXAMPLE))
+    return run
