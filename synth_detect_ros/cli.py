@@ -155,7 +155,9 @@ def _detect(args: argparse.Namespace) -> int:
         from synth_detect_ros.annotate import annotate
         from synth_detect_ros.detect import Predictor
 
-        predictor = Predictor(Path(config.model), config.device, config.threads)
+        predictor = Predictor(
+            Path(config.model), config.device, config.threads, config.runtime, config.proposals
+        )
         with _bar('image') as advance:
             path = annotate(predictor, args.images, args.out, config.score_threshold, advance)
         print(f'detections: {path}')

@@ -15,6 +15,13 @@ from synth_detect_ros.options import Options, option
 Range = tuple[float, float]
 
 
+RUNTIMES = ('auto', 'torch', 'compile', 'openvino', 'onnxruntime')
+RUNTIME_HELP = (
+    'who computes the network: auto is openvino on a CPU where it is installed, otherwise torch; '
+    'openvino and onnxruntime are packages of their own; compile takes a minute to start'
+)
+
+
 @dataclass(frozen=True)
 class PoseConfig(Options):
     """Where objects are put (Hinterstoisser et al. 2017, sec. 3.1)."""
@@ -311,6 +318,10 @@ class TrainConfig(Options):
     """`synth-detect train`: fit a detector whose extractor is frozen."""
 
     dataset: str = option('', 'synthetic data set', path='always')
+    synthesize: str = option(
+        '', 'instead of dataset: configuration of `synthesize`; images are rendered while it trains',
+        path='always',
+    )  # fmt: skip
     out: str = option('', 'folder of the run; the trained model is out/bundle', path='always')
     val_images: str = option(
         '', 'folder of real labelled images; empty: part of the data set', path='always'
@@ -351,6 +362,15 @@ class TrainConfig(Options):
             )
         if bool(self.val_images) != bool(self.val_annotations):
             raise ConfigError('val_images and val_annotations: give both or none')
+        if self.dataset and self.synthesize:
+            raise ConfigError(
+                'dataset and synthesize: give one of them, images come from one place'
+            )
+        if self.cache.enabled and self.synthesize:
+            raise ConfigError(
+                'cache.enabled: images that are rendered while it trains are seen once, their '
+                'features are of no more use. Render a data set first and give dataset.'
+            )
         if self.cache.enabled and policy == 'none':
             raise ConfigError(
                 'cache.enabled: with freeze none the features change at every step and cannot be '
@@ -379,6 +399,7 @@ class EvaluateConfig(Options):
         '', 'ignore annotations in which this field is true, e.g. low_accuracy; empty: none'
     )
     device: str = option('auto', 'auto, cpu, cuda or cuda:<n>')
+    runtime: str = option('auto', RUNTIME_HELP, choices=RUNTIMES)
 
 
 @dataclass(frozen=True)
@@ -401,6 +422,11 @@ class DetectConfig(Options):
 
     model: str = option('', 'bundle: folder of a trained model', path='always')
     device: str = option('auto', 'auto, cpu, cuda or cuda:<n>')
+    runtime: str = option('auto', RUNTIME_HELP, choices=RUNTIMES)
+    proposals: int = option(
+        0, 'regions that the second stage looks at; fewer are faster and may miss objects; 0: as '
+        'many as in training', low=0, high=10000,
+    )  # fmt: skip
     score_threshold: float = option(0.5, 'detections below are not published', low=0, high=1)
     compressed: bool = option(False, 'subscribe to sensor_msgs/CompressedImage')
     publish_json: bool = option(False, 'publish ~/detections_json (std_msgs/String, COCO results)')

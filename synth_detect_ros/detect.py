@@ -44,7 +44,7 @@ class Predictor:
         device: see `choose_device`.
         threads: CPU threads of the network; 0 takes every core this process may use.
         runtime: who computes the network, see `detectors.runtimes.build_runtime`.
-        proposals: passed to the second stage; 0 takes as many as the detector was trained for.
+        proposals: see `keep_proposals`.
 
     Attributes:
         classes: class names; label i is classes[i].
@@ -73,8 +73,13 @@ class Predictor:
         self.classes = detector.classes
         self.has_masks = detector.has_masks
         self._inference = Inference(detector, self.device, runtime, threads)
-        self._inference.proposals = proposals or detector.config.proposals
+        self._trained_proposals = detector.config.proposals
+        self.keep_proposals(proposals)
         self.runtime = self._inference.runtime
+
+    def keep_proposals(self, count: int) -> None:
+        """Pass this many proposals an image to the second stage; 0: as many as in training."""
+        self._inference.proposals = count or self._trained_proposals
 
     @property
     def timings(self) -> dict[str, float]:

@@ -62,7 +62,7 @@ def evaluate(
         raise ConfigError(f'evaluation needs {", ".join(missing)}: give each of them')
     truth = read_coco(Path(config.annotations))
     files = image_files(Path(config.images), truth['images'])
-    predictor = Predictor(Path(config.model), config.device)
+    predictor = Predictor(Path(config.model), config.device, runtime=config.runtime)
     durations: list[float] = []
 
     def detections() -> Iterator[Detections]:

@@ -43,7 +43,7 @@ class DetectNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__('detect_node')
-        declare_parameters(self, DetectConfig, dynamic=['score_threshold'])
+        declare_parameters(self, DetectConfig, dynamic=['score_threshold', 'proposals'])
         self.config = read_parameters(self, DetectConfig)
         apply_changes(self, DetectConfig, self._reconfigure)
         self._timings = TimingWindow()
@@ -114,11 +114,14 @@ class DetectNode(LifecycleNode):
 
     def _load(self) -> Predictor:
         config = self.config
-        predictor = Predictor(Path(config.model), config.device, config.threads)
+        predictor = Predictor(
+            Path(config.model), config.device, config.threads, config.runtime, config.proposals
+        )
         predictor.detect(np.zeros(_WARM_UP_SHAPE, np.uint8))
         self.get_logger().info(
             f'{config.model} finds {", ".join(predictor.classes)}, '
-            f'{"with" if predictor.has_masks else "without"} masks, on {predictor.device}'
+            f'{"with" if predictor.has_masks else "without"} masks, on {predictor.device} '
+            f'by {predictor.runtime}'
         )
         return predictor
 
@@ -140,6 +143,8 @@ class DetectNode(LifecycleNode):
 
     def _reconfigure(self, config: DetectConfig) -> None:
         self.config = config
+        if self._predictor is not None:
+            self._predictor.keep_proposals(config.proposals)
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._last_arrival = time.monotonic()
@@ -170,7 +175,9 @@ class DetectNode(LifecycleNode):
         begin = time.perf_counter()
         image = conversions.rgb_from_message(message)
         ready = time.perf_counter()
-        detections = self._predictor.detect(image, self.config.score_threshold)
+        detections = self._predictor.detect(
+            image, self.config.score_threshold, masks=self._outputs.want_masks()
+        )
         found = time.perf_counter()
         self._outputs.publish(image, detections, message.header)
         end = time.perf_counter()
@@ -181,6 +188,7 @@ class DetectNode(LifecycleNode):
                 overhead=1e3 * (ready - begin + end - found),
                 wait=1e3 * (begin - arrived),
                 age=age.nanoseconds / 1e6,
+                stages=self._predictor.timings,
             )
         )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,6 +21,7 @@ class Timing:
         inference: the model's own time: preprocessing, network, postprocessing.
         overhead: of the node: converting in and out, drawing, publishing; waiting not counted.
         wait: in the mailbox, behind the image before.
+        stages: of the inference, by name.
         age: of the output when it was published, from the stamp of the image on; the camera
             driver and the transport are in it.
     """
@@ -28,6 +30,7 @@ class Timing:
     overhead: float
     wait: float
     age: float
+    stages: Mapping[str, float] = field(default_factory=dict)
 
 
 class TimingWindow:
@@ -74,9 +77,11 @@ class TimingWindow:
         shown: dict[str, float | int] = {'input_hz': _rate(arrivals, now_s)}
         if timings:
             ages = [t.age for t in timings]
+            stages = timings[-1].stages
             shown |= {
                 'inference_ms': float(np.mean([t.inference for t in timings])),
                 'inference_ms_max': float(np.max([t.inference for t in timings])),
+                **{f'{k}_ms': float(np.mean([t.stages[k] for t in timings])) for k in stages},
                 'overhead_ms': float(np.mean([t.overhead for t in timings])),
                 'wait_ms': float(np.mean([t.wait for t in timings])),
                 'age_ms': float(np.mean(ages)),
