@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from synth_detect_ros.geometry.boxes import pixels_from_edges
+from synth_detect_ros.masks import bounding_slices
 from synth_detect_ros.structures import Detections
 
 Colour = tuple[int, int, int]
@@ -62,8 +63,12 @@ def draw_mask(
     canvas: NDArray[np.uint8], mask: NDArray[np.bool_], colour: Colour, alpha: float
 ) -> None:
     """Tint the pixels of a (H, W) mask in place."""
-    tinted = (1 - alpha) * canvas[mask] + alpha * np.array(colour)
-    canvas[mask] = tinted.round().astype(np.uint8)
+    region = bounding_slices(mask)
+    if not mask[region].size:
+        return
+    part = canvas[region]
+    tinted = cv2.addWeighted(part, 1 - alpha, np.full_like(part, colour), alpha, 0)
+    np.copyto(part, tinted, where=mask[region][..., None])
 
 
 def draw_boxes(

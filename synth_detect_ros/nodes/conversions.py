@@ -24,6 +24,7 @@ from synth_detect_ros.dataset.files import decode_image, encode_image
 from synth_detect_ros.errors import UncalibratedCameraError
 from synth_detect_ros.geometry.boxes import pixels_from_edges, xywh_from_xyxy
 from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera, camera_from_info
+from synth_detect_ros.masks import bounding_slices
 from synth_detect_ros.nodes.encodings import IncompleteImageError, decode_pixels
 from synth_detect_ros.structures import Detections
 
@@ -96,7 +97,9 @@ def labels_from_detections(
     labels = np.zeros((height, width), np.uint16)
     if detections.masks is not None:
         for index in reversed(range(len(detections))):
-            labels[detections.masks[index]] = index + 1
+            mask = detections.masks[index]
+            region = bounding_slices(mask)
+            labels[region][mask[region]] = index + 1
     return _image(labels, header, '16UC1')
 
 

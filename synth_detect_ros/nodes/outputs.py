@@ -58,6 +58,14 @@ class Outputs:
             message = conversions.vision_info(method, f'{model}/model.yaml', header)
             self._publishers['vision_info'].publish(message)
 
+    def want_masks(self) -> bool:
+        """Return whether somebody listens to what shows masks."""
+        return self._wanted('masks') or self._wanted('overlay')
+
+    def _wanted(self, name: str) -> bool:
+        output = self._publishers.get(name)
+        return output is not None and output.get_subscription_count() > 0
+
     def publish(self, image: NDArray[np.uint8], detections: Detections, header: Header) -> None:
         """Publish the detections in one image, the cheap and urgent first.
 
@@ -80,9 +88,10 @@ class Outputs:
             ),
         }
         for name, make in makers.items():
-            output = self._publishers.get(name)
-            if output is not None and output.get_subscription_count():
-                output.publish(make())
+            if name == 'masks' and detections.masks is None:
+                continue  # who listens came while the image was looked at
+            if self._wanted(name):
+                self._publishers[name].publish(make())
 
     def close(self) -> None:
         """Destroy the publishers."""
