@@ -191,7 +191,7 @@ def live(demo: Demo, trained: dict[str, Any], model: Path) -> dict[str, Any]:
         command = [sys.executable, ROOT / 'bench' / 'live.py', '--model', model]
         command += ['--source', demo.data / settings['source']]
         command += ['--camera', demo.data / settings['camera']]
-        command += ['--seconds', settings['seconds'], '--json', folder / 'live.json']
+        command += ['--seconds', settings['seconds'], '--once', '--json', folder / 'live.json']
         demo.runner.run('live', command, timeout_s=300)
         replay = {
             'source': demo.data / settings['source'],
@@ -218,9 +218,15 @@ def generator(demo: Demo, peer: Path | None) -> dict[str, Any]:
     def work(folder: Path) -> dict[str, Any]:
         command = [sys.executable, ROOT / 'bench' / 'generator.py', '--data', demo.data]
         command += ['--count', settings['count'], '--json', folder / 'generator.json']
-        command += ['--peer', peer] if peer else []
+        name = 'generator_640x480' if peer else 'generator_workers'
+        command += ['--only', name, *(['--peer', peer] if peer else [])]
         demo.runner.run('generator', command, timeout_s=600)
-        return json.loads((folder / 'generator.json').read_text())
+        (result,) = json.loads((folder / 'generator.json').read_text())
+        return {
+            'images_per_second': result['ours'],
+            'peer_images_per_second': result['peer'] if peer else None,
+            'rss_growth': result['details']['rss_growth'],
+        }
 
     return demo.stage('generator', {'settings': settings, 'peer': str(peer)}, work)
 

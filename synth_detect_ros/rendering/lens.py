@@ -69,7 +69,7 @@ class Lens:
     def _window(self, instance: Instance) -> tuple[slice, slice] | None:
         """Return rows and columns of the ray map that hold the instance; None: not all of it."""
         assert self._rays is not None
-        points = instance.mesh.vertices @ instance.pose[:3, :3].T + instance.pose[:3, 3]
+        points = instance.mesh.hull @ instance.pose[:3, :3].T + instance.pose[:3, 3]
         directions = points[:, :2] / points[:, 2:]
         if np.abs(directions).max() > LARGEST_TANGENT or not self._holds(points, directions):
             return None
