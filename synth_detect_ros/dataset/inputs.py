@@ -16,6 +16,7 @@ from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_
 from synth_detect_ros.errors import ConfigError, UncalibratedCameraError
 from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera, read_camera
 from synth_detect_ros.options import to_mapping
+from synth_detect_ros.rendering.levels import with_levels
 from synth_detect_ros.rendering.mesh import ObjectModel, read_objects
 
 # Of dataset.yaml; a reader refuses what is newer.
@@ -57,11 +58,19 @@ def read_inputs(config: SynthesizeConfig) -> Inputs:
             raise ConfigError(f'{key}: wanted a path, got none; it has no default')
     backgrounds = read_background_set(Path(config.backgrounds))
     return Inputs(
-        targets=read_objects(Path(config.objects)),
-        distractors=read_objects(Path(config.distractors)) if config.distractors else [],
+        targets=_models(config.objects, config),
+        distractors=_models(config.distractors, config) if config.distractors else [],
         backgrounds=backgrounds,
         camera=_camera(config, backgrounds),
     )
+
+
+def _models(path: str, config: SynthesizeConfig) -> list[ObjectModel]:
+    """Read an objects file; what pyrender draws, the reference, stays in full detail."""
+    models = read_objects(Path(path))
+    if config.renderer == 'pyrender':
+        return models
+    return [replace(model, mesh=with_levels(model.mesh)) for model in models]
 
 
 def _camera(config: SynthesizeConfig, backgrounds: BackgroundSet) -> Camera:

@@ -56,6 +56,19 @@ class MeshPart:
 
 
 @dataclass(frozen=True, eq=False)
+class Level:
+    """A mesh with fewer triangles, see `levels.with_levels`.
+
+    Attributes:
+        parts: as those of the mesh, in the same order, with the same textures.
+        error: how far the surface and what is painted on it are from where they belong [m].
+    """
+
+    parts: tuple[MeshPart, ...]
+    error: float
+
+
+@dataclass(frozen=True, eq=False)
 class Mesh:
     """One object: its parts, all in the frame of the CAD file [m].
 
@@ -63,6 +76,7 @@ class Mesh:
         parts: at least one.
         closed: the surface has no border and faces outward everywhere, so that back faces are
             never seen.
+        levels: the same with fewer and fewer triangles, for views in which that cannot be seen.
         vertices: (N, 3) float32, the distinct vertices of all parts [m].
         centre: (3,) float64, middle of the bounding box [m].
         diameter: largest distance between two vertices [m].
@@ -73,6 +87,7 @@ class Mesh:
 
     parts: tuple[MeshPart, ...]
     closed: bool = False
+    levels: tuple[Level, ...] = ()
     vertices: NDArray[np.float32] = field(init=False)
     centre: NDArray[np.float64] = field(init=False)
     diameter: float = field(init=False)
@@ -146,12 +161,27 @@ def _scale(path: Path, diameter: float, unit: str) -> float:
 
 
 def _part(geometry: Any, scale: float) -> MeshPart:
-    """Turn one trimesh geometry into a part with its own vertex for each distinct corner."""
-    faces = np.asarray(geometry.faces, np.int64)
-    corner = faces.reshape(-1)
+    corner = np.asarray(geometry.faces, np.int64).reshape(-1)
     positions = np.asarray(geometry.vertices, np.float64)[corner] * scale
-    normals = corner_normals(positions)
     uv, texture, colours = _appearance(geometry, corner)
+    return part_of_corners(positions, colours, uv, texture)
+
+
+def part_of_corners(
+    positions: NDArray[np.float64],
+    colours: NDArray[np.uint8],
+    uv: NDArray[np.float32] | None,
+    texture: NDArray[np.uint8] | None,
+) -> MeshPart:
+    """Return triangles, given by their corners, with a vertex for each distinct corner.
+
+    Args:
+        positions: (3F, 3) [m], three rows a triangle; normals are made from them.
+        colours: (3F, 3) RGB.
+        uv: (3F, 2) texture coordinates, or None.
+        texture: see `MeshPart`.
+    """
+    normals = corner_normals(positions)
     columns: list[NDArray[Any]] = [positions, normals, colours, *([] if uv is None else [uv])]
     table = np.hstack(columns).astype(np.float32).round(7)
     first, index = distinct_rows(table)

@@ -42,6 +42,8 @@ WITH_UV = '3f 3f 2f 4f1', 'position', 'normal', 'texcoord_0', 'color_0'
 WITHOUT_UV = '3f 3f 2x4 4f1', 'position', 'normal', 'color_0'
 # Samples a pixel, for soft outlines.
 SAMPLES = 4
+# Levels of detail that shift nothing by more than this cannot be told from the mesh [px].
+LARGEST_ERROR_PX = 0.5
 # Frame buffers grow in steps, so that they are seldom made.
 BUFFER_STEP = 128
 # More EGL devices than any machine has.
@@ -89,10 +91,35 @@ class _Part:
     texture: Any | None
 
     def release(self) -> None:
-        """Free it; programs stay."""
-        for thing in (self.array, self.vertices, self.faces, self.texture):
-            if thing is not None:
-                thing.release()
+        """Free it; the program stays, and the texture, which levels share."""
+        for thing in (self.array, self.vertices, self.faces):
+            thing.release()
+
+
+@dataclass(frozen=True, eq=False)
+class _Mesh:
+    """A mesh on the graphics device; the mesh is kept, so that its id is not given again.
+
+    Attributes:
+        mesh: what was uploaded.
+        levels: error [m] and parts, the mesh itself first, then coarser and coarser.
+    """
+
+    mesh: Mesh
+    levels: list[tuple[float, list[_Part]]]
+
+    def parts(self, scale: float) -> list[_Part]:
+        """Return the coarsest parts whose error stays in the limit at `scale` px/m."""
+        return [p for error, p in self.levels if error * scale <= LARGEST_ERROR_PX][-1]
+
+    def release(self) -> None:
+        """Free it."""
+        for part in self.levels[0][1]:
+            if part.texture is not None:
+                part.texture.release()
+        for _, parts in self.levels:
+            for part in parts:
+                part.release()
 
 
 class ModernglRenderer:
@@ -109,7 +136,7 @@ class ModernglRenderer:
 
     def __init__(self) -> None:
         self._context, self.device = _open_egl()
-        self._meshes: dict[int, tuple[Mesh, list[_Part]]] = {}
+        self._meshes: dict[int, _Mesh] = {}
         with self._context as context:
             limits = context.info
             self._largest = min(limits['GL_MAX_RENDERBUFFER_SIZE'], limits['GL_MAX_TEXTURE_SIZE'])
@@ -126,7 +153,7 @@ class ModernglRenderer:
         viewport = Viewport.around(camera, instance, self._largest)
         try:
             with self._context:
-                parts = self._upload(instance.mesh)
+                parts = self._upload(instance.mesh).parts(viewport.scale)
                 self._fit_buffers(viewport)
                 for program in {part.program for part in parts}:
                     _set_uniforms(program, viewport, instance.pose, instance.material, light)
@@ -143,26 +170,34 @@ class ModernglRenderer:
     def clear(self) -> None:
         """Free the meshes and textures that were uploaded."""
         with self._context:
-            for _, parts in self._meshes.values():
-                for part in parts:
-                    part.release()
+            for mesh in self._meshes.values():
+                mesh.release()
         self._meshes.clear()
 
-    def _upload(self, mesh: Mesh) -> list[_Part]:
-        """Return the parts of a mesh on the device; the mesh is kept, so its id is."""
+    def _upload(self, mesh: Mesh) -> _Mesh:
+        """Return a mesh on the device, all its levels."""
         if id(mesh) not in self._meshes:
-            self._meshes[id(mesh)] = mesh, [self._upload_part(part) for part in mesh.parts]
-        return self._meshes[id(mesh)][1]
+            textures = [
+                None if part.texture is None else _texture(self._context, part.texture)
+                for part in mesh.parts
+            ]
+            levels = [(0.0, mesh.parts), *((level.error, level.parts) for level in mesh.levels)]
+            self._meshes[id(mesh)] = _Mesh(
+                mesh,
+                [
+                    (error, list(map(self._upload_part, parts, textures)))
+                    for error, parts in levels
+                ],
+            )
+        return self._meshes[id(mesh)]
 
-    def _upload_part(self, part: MeshPart) -> _Part:
+    def _upload_part(self, part: MeshPart, texture: Any | None) -> _Part:
         context = self._context
-        textured = part.texture is not None
-        program = self._program(TEXTURED if textured else '')
+        program = self._program('' if texture is None else TEXTURED)
         vertices = context.buffer(_vertex_table(part))
         faces = context.buffer(part.faces.astype(np.uint32))
-        layout = WITH_UV if textured else WITHOUT_UV
+        layout = WITHOUT_UV if texture is None else WITH_UV
         array = context.vertex_array(program, [(vertices, *layout)], faces)
-        texture = None if part.texture is None else _texture(context, part.texture)
         return _Part(program, vertices, faces, array, texture)
 
     def _make_program(self, defines: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,17 +119,25 @@ class SceneFactory:
         """
         material = _draw_material(self._shading, rng)
         position = placement.position
+        refused: tuple[Layer, NDArray[np.float64]] | None = None
         for _ in range(ATTEMPTS):
             pixel = np.array(position) * self._camera.size - 0.5
             position = float(rng.random()), float(rng.random())
             if not self._lens.sees(pixel):
                 continue
+            # Elsewhere the object looks nearly the same: where even that picture has no room,
+            # a true one is not worth drawing.
+            if refused and not self._allowed(canvas, _moved(*refused, pixel), guarded):
+                continue
             pose = placer.pose(placement, pixel)
             instance = Instance(placer.model.mesh, pose, material)
             layer = self._lens.draw(self._renderer, instance, light)
-            if layer is not None and self._allowed(canvas, layer, guarded):
+            if layer is None:
+                continue
+            if self._allowed(canvas, layer, guarded):
                 canvas.add(layer)
                 return pose
+            refused = layer, pixel
         return None
 
     def _allowed(self, canvas: Canvas, layer: Layer, guarded: int) -> bool:
@@ -170,6 +178,12 @@ class _Placer:
         pose[:3, :3] = ray_rotation(ray) @ placement.rotation
         pose[:3, 3] = distance * ray - pose[:3, :3] @ self.model.mesh.centre
         return pose
+
+
+def _moved(layer: Layer, origin: NDArray[np.float64], pixel: NDArray[np.float64]) -> Layer:
+    """Return the picture of an object at pixel `origin` (2,), shifted to `pixel`."""
+    x, y = np.rint(pixel - origin).astype(int).tolist()
+    return replace(layer, x=layer.x + x, y=layer.y + y)
 
 
 def _pixels_inside(layer: Layer, camera: Camera) -> int:

@@ -45,7 +45,7 @@ def corner_normals(positions: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     a, b, c = positions[0::3], positions[1::3], positions[2::3]
     twice_area = np.asarray(np.cross(b - a, c - a), np.float64)
-    point = _point_numbers(positions)
+    point = point_numbers(positions)
     order = np.argsort(point, kind='stable')
     point = point[order]
     weighted = np.repeat(twice_area, 3, axis=0)[order]
@@ -73,7 +73,7 @@ def is_closed(corners: NDArray[np.float64]) -> bool:
     from scipy.sparse import coo_array  # noqa: PLC0415  slow to import, see `_read_geometries`
     from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
 
-    point = _point_numbers(corners)
+    point = point_numbers(corners)
     count = int(point.max()) + 1
     faces = point.reshape(-1, 3)
     start, end = point, np.roll(faces, -1, axis=1).reshape(-1)
@@ -87,7 +87,7 @@ def is_closed(corners: NDArray[np.float64]) -> bool:
     return bool((volumes[np.unique(part[faces[:, 0]])] > 0).all())
 
 
-def _point_numbers(corners: NDArray[np.float64]) -> NDArray[np.int64]:
+def point_numbers(corners: NDArray[np.float64]) -> NDArray[np.int64]:
     """Number the distinct positions of (N, 3) corners; what texture seams split is one again."""
     step = 1e-6 * max(float(np.ptp(corners, axis=0).max()), 1e-12)  # 1e-6 of the object's size
     return distinct_rows(np.rint(corners / step).astype(np.int64))[1]

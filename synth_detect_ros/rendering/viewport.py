@@ -27,6 +27,7 @@ class Viewport:
         near: distance of the near plane, in front of the instance [m].
         far: distance of the far plane, behind the instance [m].
         projection: (4, 4) OpenGL matrix of this rectangle.
+        scale: pixels that a step on the instance moves its picture by at most [px/m].
     """
 
     x: int
@@ -36,6 +37,7 @@ class Viewport:
     near: float
     far: float
     projection: NDArray[np.float64]
+    scale: float
 
     @classmethod
     def around(cls, camera: Camera, instance: Instance, largest: int) -> Viewport:
@@ -62,4 +64,6 @@ class Viewport:
             )
         near, far = 0.9 * float(points[:, 2].min()), 1.1 * float(points[:, 2].max())
         projection = opengl_projection(camera.cropped(x, y, width, height), near, far)
-        return cls(x, y, width, height, near, far, projection)
+        steepest = np.linalg.norm(points, axis=1) / points[:, 2] ** 2  # of x/z and y/z
+        scale = float(np.diag(camera.K)[:2].max() * steepest.max())
+        return cls(x, y, width, height, near, far, projection, scale)
