@@ -15,6 +15,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from synth_detect_ros.config import TrainConfig
+from synth_detect_ros.dataset.generated import start_process
+from synth_detect_ros.dataset.seats import ONE_THREAD
+from synth_detect_ros.dataset.workers import environment
 
 logger = logging.getLogger(__name__)
 
@@ -26,17 +29,30 @@ U = TypeVar('U')
 AHEAD = 2
 
 
-def batches(data: Dataset[T], keys: Keys, batch: int, workers: int) -> DataLoader[Any]:
-    """Return the loader of lists of `batch` items, four lists ahead in each process."""
-    return DataLoader(
+def batches(
+    data: Dataset[T], keys: Iterable[int], batch: int, workers: int, *, renders: bool = False
+) -> Iterator[list[T]]:
+    """Return lists of `batch` items, four lists ahead in each process.
+
+    Args:
+        data: the items.
+        keys: of the items, in order.
+        batch: items of a list.
+        workers: processes; 0 makes the items here.
+        renders: whether making an item needs OpenGL: the processes are spawned, not forked.
+    """
+    loader = DataLoader(
         data,
         batch_size=batch,
         sampler=keys,
         num_workers=workers,
         collate_fn=list,
         prefetch_factor=4 if workers else None,
-        persistent_workers=workers > 0,
+        multiprocessing_context='spawn' if renders and workers else None,
+        worker_init_fn=start_process if renders else None,
     )
+    with environment(ONE_THREAD if renders and workers else {}):
+        return iter(loader)
 
 
 class Keys(torch.utils.data.Sampler[int]):

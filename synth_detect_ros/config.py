@@ -162,7 +162,7 @@ class SynthesizeConfig(Options):
     out: str = option('', 'folder of the data set', path='always')
     count: int = option(2000, 'images to render', low=1)
     seed: int = option(0, 'same seed, same bytes', low=0)
-    workers: int = option(0, 'processes; 0: one a core', low=0, high=512)
+    workers: int = option(0, 'processes; 0: one a GPU, or else one a core', low=0, high=512)
     renderer: str = option('moderngl', 'rendering backend', choices=('moderngl', 'pyrender'))
     pose: PoseConfig = option(PoseConfig, 'where objects are put')
     scene: SceneConfig = option(SceneConfig, 'what is put into one image')
@@ -319,7 +319,7 @@ class TrainConfig(Options):
 
     dataset: str = option('', 'synthetic data set', path='always')
     synthesize: str = option(
-        '', 'instead of dataset: configuration of `synthesize`; images are rendered while it trains',
+        '', 'in place of dataset: configuration of `synthesize`; images are rendered on the way',
         path='always',
     )  # fmt: skip
     out: str = option('', 'folder of the run; the trained model is out/bundle', path='always')
@@ -363,9 +363,7 @@ class TrainConfig(Options):
         if bool(self.val_images) != bool(self.val_annotations):
             raise ConfigError('val_images and val_annotations: give both or none')
         if self.dataset and self.synthesize:
-            raise ConfigError(
-                'dataset and synthesize: give one of them, images come from one place'
-            )
+            raise ConfigError('dataset and synthesize: images come from one place, give one')
         if self.cache.enabled and self.synthesize:
             raise ConfigError(
                 'cache.enabled: images that are rendered while it trains are seen once, their '

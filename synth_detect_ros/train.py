@@ -6,7 +6,6 @@ not: everything is drawn from (seed, k). The idea is Hinterstoisser et al. 2017,
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
 import math
@@ -24,18 +23,18 @@ import yaml
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from synth_detect_ros.batches import Keys, Losses, affordable_workers, batches, prefetch, send
+from synth_detect_ros.batches import Losses, affordable_workers, batches, prefetch, send
 from synth_detect_ros.bundle import save_bundle
 from synth_detect_ros.config import OptimizerConfig, TrainConfig
-from synth_detect_ros.dataset.loader import TrainingSet, read_labelled
+from synth_detect_ros.dataset.loader import TrainingSet
 from synth_detect_ros.detect import choose_device
 from synth_detect_ros.detectors.freezing import apply_freeze, thaw_at
 from synth_detect_ros.detectors.rcnn import RCNN, to_tensor
-from synth_detect_ros.errors import ConfigError, DatasetError, StorageError, TrainingError
+from synth_detect_ros.errors import ConfigError, StorageError, TrainingError
 from synth_detect_ros.frozen_features import FrozenFeatures
 from synth_detect_ros.options import to_mapping, to_yaml
 from synth_detect_ros.run_log import RunLog
-from synth_detect_ros.validate import Validation
+from synth_detect_ros.training_data import open_data
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +106,7 @@ def train(config: TrainConfig, report: Callable[[Progress], None] | None = None)
     """Fit a detector, going on from the checkpoint of an interrupted run in `config.out`.
 
     Args:
-        config: what to do; `dataset` and `out` are needed.
+        config: what to do; `out` and one of `dataset` and `synthesize` are needed.
         report: called after each step, for progress bars.
 
     Returns:
@@ -121,8 +120,11 @@ def train(config: TrainConfig, report: Callable[[Progress], None] | None = None)
         StorageError: a checkpoint cannot be written; the last one is intact.
         KeyboardInterrupt: passed on, after a checkpoint and a bundle were written.
     """
-    if not config.dataset or not config.out:
-        raise ConfigError('training needs a data set and an output folder: give dataset and out')
+    if not (config.dataset or config.synthesize) or not config.out:
+        raise ConfigError(
+            'training needs images and an output folder: give dataset and out, or synthesize and '
+            'out'
+        )
     return _Run(config).go(report or (lambda _: None))
 
 
@@ -133,17 +135,11 @@ class _Run:
         self.config = config
         self.out = Path(config.out)
         self.device = choose_device(config.device)
-        folder = Path(config.dataset)
-        images = read_labelled(folder / 'images', folder / 'annotations.json')
-        own, held_out = split(len(images), config.val_share)
+        self.data = open_data(config)
         torch.manual_seed(config.seed)
-        self.detector = RCNN(config.detector, images.classes).to(self.device)
+        self.detector = RCNN(config.detector, self.data.classes).to(self.device)
         self.freeze = apply_freeze(self.detector, self.detector.stages, config.freeze)
         logger.info('%s', self.freeze)
-        masks = self.detector.has_masks
-        self.set = TrainingSet(images, own, config.augment, config.seed, masks=masks)
-        self.image_bytes = self.set[0][0].nbytes
-        self.validation = Validation.of(config, images, held_out)
         self.amp = config.amp and has_bfloat16(self.device)
         self.features = self._open_cache()
         self.optimizer = _optimizer(config.optimizer, self.detector)
@@ -156,7 +152,8 @@ class _Run:
         if not cache.enabled:
             return None
         folder = Path(cache.folder or self.out / 'features')
-        return FrozenFeatures(self.detector, self.set, folder, cache.dtype, amp=self.amp)
+        assert isinstance(self.data.set, TrainingSet)  # TrainConfig refuses a cache of others
+        return FrozenFeatures(self.detector, self.data.set, folder, cache.dtype, amp=self.amp)
 
     def _claim(self) -> None:
         """Make the output folder ours: refuse another run's, go on with our own."""
@@ -222,13 +219,13 @@ class _Run:
             with closing(known):
                 yield from known if thaw is None else itertools.islice(known, thaw - step)
             step = self.progress.step
-        with closing(prefetch(self._loader(self.set, step), self._prepare)) as images:
+        with closing(prefetch(self._loader(self.data.set, step), self._prepare)) as images:
             yield from images
 
     def _loader(self, data: Dataset[Any], step: int) -> Iterable[Any]:
-        keys = Keys(len(self.set), self.config.seed, step * self.config.batch)
-        workers = affordable_workers(self.config, self.image_bytes)
-        return batches(data, keys, self.config.batch, workers)
+        keys = self.data.keys(step * self.config.batch)
+        workers = affordable_workers(self.config, self.data.image_bytes)
+        return batches(data, keys, self.config.batch, workers, renders=self.data.renders)
 
     def _prepare(self, items: Sequence[Item]) -> Losses:
         images = [to_tensor(image, self.device) for image, _ in items]
@@ -267,30 +264,25 @@ class _Run:
 
     def _validate(self, log: RunLog) -> None:
         """Score the weights and keep them as the bundle when they are the best so far."""
-        metrics = self.validation.score(self.detector)
-        logger.info('step %d: %s', self.progress.step, self.validation.describe(metrics))
+        metrics = self.data.validation.score(self.detector)
+        logger.info('step %d: %s', self.progress.step, self.data.validation.describe(metrics))
         log.validation(self.progress.step, metrics)
         self._bundle_if_best(metrics)
 
     def _bundle_if_best(self, metrics: dict[str, Any] | None = None) -> None:
         progress = self.progress
-        score = self.validation.score_of(metrics) if metrics else -1.0
+        score = self.data.validation.score_of(metrics) if metrics else -1.0
         if score < progress.best:
             return
         progress.best, progress.metrics = score, metrics or {}
         save_bundle(self.out / BUNDLE, self.detector, self._facts())
 
     def _facts(self) -> dict[str, Any]:
-        folder = Path(self.config.dataset)
-        stored = folder / 'dataset.yaml'
-        dataset = yaml.safe_load(stored.read_text()) if stored.is_file() else {}
-        digest = hashlib.sha256((folder / 'annotations.json').read_bytes()).hexdigest()
         return {
             'freeze': self.freeze.to_mapping(),
-            'camera': dataset.get('camera'),
-            'dataset': {'annotations_sha256': digest, 'images': len(self.set.images)},
+            **self.data.facts,
             'training': {'steps': self.progress.step, 'seconds': self.progress.elapsed_s},
-            'metrics': {'validated_on': self.validation.name, **self.progress.metrics},
+            'metrics': {'validated_on': self.data.validation.name, **self.progress.metrics},
         }
 
     def save(self) -> None:
@@ -309,18 +301,6 @@ class _Run:
             temporary.replace(path)
         except (OSError, RuntimeError) as error:  # PyTorch's writer raises RuntimeError
             raise StorageError(f'{path}: the checkpoint cannot be written: {error}') from error
-
-
-def split(count: int, share: float) -> tuple[range, range]:
-    """Split images into those to train on and, at the end, those held out for validation.
-
-    Raises:
-        DatasetError: nothing would be left to train on.
-    """
-    held_out = round(count * share)
-    if held_out >= count:
-        raise DatasetError(f'{count} images are too few to hold out {share:.0%} for validation')
-    return range(count - held_out), range(count - held_out, count)
 
 
 def has_bfloat16(device: torch.device) -> bool:

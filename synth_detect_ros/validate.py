@@ -15,7 +15,7 @@ import numpy as np
 
 from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.dataset.coco import read_coco
-from synth_detect_ros.dataset.loader import LabelledImages, read_image
+from synth_detect_ros.dataset.loader import read_image
 from synth_detect_ros.detectors.rcnn import RCNN, to_tensor
 from synth_detect_ros.evaluate import score_detections
 
@@ -25,7 +25,7 @@ class Validation:
     """Labelled images that a detector is scored on while it trains.
 
     Attributes:
-        name: 'synthetic' or 'real'.
+        name: 'synthetic' or 'real'; 'no' for no images.
         folder: of the images.
         truth: COCO mapping.
         rows: the entries of `truth['images']` that are used.
@@ -37,10 +37,13 @@ class Validation:
     rows: Sequence[Mapping[str, Any]]
 
     @classmethod
-    def of(
-        cls, config: TrainConfig, images: LabelledImages, held_out: Sequence[int]
-    ) -> Validation:
+    def of(cls, config: TrainConfig, synthetic: Path, held_out: Sequence[int]) -> Validation:
         """Take the real images of the configuration or, without, the held-out synthetic ones.
+
+        Args:
+            config: `val_images`, `val_annotations` and `val_max_images` are read.
+            synthetic: data set.
+            held_out: images of it that are not trained on.
 
         Raises:
             DatasetError: the annotation file cannot be used.
@@ -48,9 +51,11 @@ class Validation:
         if config.val_images:
             truth = read_coco(Path(config.val_annotations))
             folder, rows, name = Path(config.val_images), truth['images'], 'real'
+        elif not held_out:
+            return cls('no', synthetic, {}, [])
         else:
-            truth = read_coco(Path(config.dataset) / 'annotations.json')
-            folder, name = images.folder, 'synthetic'
+            truth = read_coco(synthetic / 'annotations.json')
+            folder, name = synthetic / 'images', 'synthetic'
             rows = [truth['images'][i] for i in held_out]
         # Spread over the set, which may be a video.
         pick = np.linspace(0, len(rows) - 1, min(len(rows), config.val_max_images)).astype(int)

@@ -37,7 +37,7 @@ STOREYS = [
             'run_log',
             'score',
         ),
-        *('show', 'train', 'validate'),
+        *('show', 'train', 'training_data', 'validate'),
     ),
     ('cli', 'flags'),
     ('nodes',),

@@ -17,7 +17,9 @@ from synth_detect_ros.batches import affordable_workers
 from synth_detect_ros.bundle import load_bundle, read_bundle_info
 from synth_detect_ros.config import OptimizerConfig
 from synth_detect_ros.errors import ConfigError, DatasetError, StorageError, TrainingError
-from synth_detect_ros.train import learning_rate, split, train
+from synth_detect_ros.train import learning_rate, train
+from synth_detect_ros.training_data import split
+from synth_detect_ros.validate import Validation
 
 
 @pytest.fixture(scope='module')
@@ -117,7 +119,7 @@ def test_losses_fall_when_one_image_is_learnt(dataset, tmp_path):
 def test_best_weights_are_kept_by_validation(dataset, tmp_path, monkeypatch):
     scores = iter([0.5, 0.2, 0.1])
     monkeypatch.setattr(
-        train_module.Validation,
+        Validation,
         'score',
         lambda *_: {'bbox': dict.fromkeys(('AP', 'AP50', 'AP75', 'AR100'), next(scores))},
     )
@@ -180,7 +182,7 @@ def test_other_configuration_in_the_same_folder_is_refused(dataset, tmp_path):
 
 
 def test_missing_dataset_and_options_are_named(tmp_path):
-    with pytest.raises(ConfigError, match='give dataset and out'):
+    with pytest.raises(ConfigError, match='give dataset and out, or synthesize and out'):
         train(train_config('', tmp_path / 'run'))
     with pytest.raises(DatasetError, match='no such annotation file'):
         train(train_config(tmp_path, tmp_path / 'run'))

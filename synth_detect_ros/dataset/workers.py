@@ -106,7 +106,7 @@ def _in_one_pool(task: Task, waiting: list[range], workers: int, stop: Stop) -> 
     arrivals = context.Value('i', 0)
     initial = task, seats(workers), arrivals, halt
     with (
-        _environment(ONE_THREAD),
+        environment(ONE_THREAD),
         ProcessPoolExecutor(workers, context, _start_worker, initial) as pool,
     ):
         running: dict[Future[Seconds | None], range] = {}
@@ -164,7 +164,7 @@ def _follow_parent() -> None:
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def environment(values: dict[str, str]) -> Iterator[None]:
     """Set environment variables for the processes started inside."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
