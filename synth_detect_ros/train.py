@@ -25,13 +25,14 @@ from torch.utils.data import Dataset
 
 from synth_detect_ros.batches import Losses, affordable_workers, batches, prefetch, send
 from synth_detect_ros.bundle import save_bundle
-from synth_detect_ros.config import OptimizerConfig, TrainConfig
+from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.dataset.loader import TrainingSet
 from synth_detect_ros.detect import choose_device
 from synth_detect_ros.detectors.freezing import apply_freeze, thaw_at
 from synth_detect_ros.detectors.rcnn import RCNN, to_tensor
 from synth_detect_ros.errors import ConfigError, StorageError, TrainingError
 from synth_detect_ros.frozen_features import FrozenFeatures
+from synth_detect_ros.optimization import build_optimizer, has_bfloat16, learning_rate
 from synth_detect_ros.options import to_mapping, to_yaml
 from synth_detect_ros.run_log import RunLog
 from synth_detect_ros.training_data import open_data
@@ -70,36 +71,6 @@ class Progress:
         if config.time_limit_s:
             share = max(share, self.elapsed_s / config.time_limit_s)
         return min(share, 1.0)
-
-
-def _optimizer(config: OptimizerConfig, detector: RCNN) -> torch.optim.SGD:
-    """Return the optimiser; what may be thawed is a group of its own, as fused SGD needs it."""
-    stages = [p for stage in detector.stages.values() for p in stage.parameters()]
-    known = set(map(id, stages))
-    rest = [p for p in detector.parameters() if id(p) not in known]
-    return torch.optim.SGD(
-        [{'params': rest}, {'params': stages}],
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        fused=stages[0].device.type in ('cpu', 'cuda'),
-    )
-
-
-def learning_rate(config: OptimizerConfig, step: int, share: float) -> float:
-    """Return the learning rate of a step.
-
-    Args:
-        config: the schedule.
-        step: steps done before.
-        share: share of the run that is done, in [0, 1].
-    """
-    warmup = min((step + 1) / max(config.warmup_steps, 1), 1.0)
-    if config.schedule == 'cosine':
-        return config.lr * warmup * (1 + math.cos(math.pi * share)) / 2
-    if config.schedule == 'steps':
-        return config.lr * warmup * 0.1 ** sum(share >= m for m in config.milestones)
-    return config.lr * warmup
 
 
 def train(config: TrainConfig, report: Callable[[Progress], None] | None = None) -> Path:
@@ -142,7 +113,7 @@ class _Run:
         logger.info('%s', self.freeze)
         self.amp = config.amp and has_bfloat16(self.device)
         self.features = self._open_cache()
-        self.optimizer = _optimizer(config.optimizer, self.detector)
+        self.optimizer = build_optimizer(config.optimizer, self.detector)
         self.progress = Progress()
         self._claim()
 
@@ -301,13 +272,3 @@ class _Run:
             temporary.replace(path)
         except (OSError, RuntimeError) as error:  # PyTorch's writer raises RuntimeError
             raise StorageError(f'{path}: the checkpoint cannot be written: {error}') from error
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Return whether a device computes in bfloat16 faster than in float32."""
-    if device.type == 'cuda':
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type != 'cpu' or not hasattr(torch.cpu, 'get_capabilities'):  # before PyTorch 2.10
-        return False
-    found = torch.cpu.get_capabilities()
-    return bool(found.get('amx_bf16') or found.get('avx512_bf16'))

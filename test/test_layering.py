@@ -33,6 +33,7 @@ STOREYS = [
             'feature_cache',
             'frozen_features',
             'matchup',
+            'optimization',
             'overlay',
             'run_log',
             'score',

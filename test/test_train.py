@@ -15,9 +15,8 @@ from synth_detect_ros import batches
 from synth_detect_ros import train as train_module
 from synth_detect_ros.batches import affordable_workers
 from synth_detect_ros.bundle import load_bundle, read_bundle_info
-from synth_detect_ros.config import OptimizerConfig
 from synth_detect_ros.errors import ConfigError, DatasetError, StorageError, TrainingError
-from synth_detect_ros.train import learning_rate, train
+from synth_detect_ros.train import train
 from synth_detect_ros.training_data import split
 from synth_detect_ros.validate import Validation
 
@@ -206,14 +205,6 @@ def test_split_holds_out_the_end_and_leaves_something():
     assert split(10, 0.2) == (range(8), range(8, 10))
     with pytest.raises(DatasetError, match='too few'):
         split(1, 0.5 + 0.5)
-
-
-@pytest.mark.parametrize('schedule', ['cosine', 'steps', 'constant'])
-def test_learning_rate_warms_up_and_never_rises_again(schedule):
-    config = OptimizerConfig(schedule=schedule, warmup_steps=10)
-    rates = [learning_rate(config, step, step / 100) for step in range(100)]
-    assert rates[0] == pytest.approx(config.lr / 10)
-    assert (np.diff(rates[10:]) <= 1e-12).all()
 
 
 def test_small_shared_memory_reduces_loader_processes(dataset, tmp_path, monkeypatch, caplog):
