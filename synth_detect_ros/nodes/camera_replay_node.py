@@ -85,19 +85,24 @@ class CameraReplayNode(Node):
 
     def _publish(self, frame: NDArray[np.uint8]) -> None:
         height, width = frame.shape[:2]
-        stamp = self.get_clock().now().to_msg()
-        header = Header(stamp=stamp, frame_id=self._config.frame_id)
+        header = Header(frame_id=self._config.frame_id)
         camera = self._recording.camera
-        self._info.publish(
+        info = (
             CameraInfo(header=header, width=width, height=height)
             if camera is None
             else conversions.message_from_camera(camera, header)
         )
-        for output in self._outputs:
-            if output.msg_type is CompressedImage:
-                output.publish(conversions.compressed_from_rgb(frame, header))
-            else:
-                output.publish(conversions.image_from_rgb(frame, header, self._config.encoding))
+        messages = [
+            conversions.compressed_from_rgb(frame, header)
+            if output.msg_type is CompressedImage
+            else conversions.image_from_rgb(frame, header, self._config.encoding)
+            for output in self._outputs
+        ]
+        # The moment the image is there; all of them hold this header.
+        header.stamp = self.get_clock().now().to_msg()
+        for output, message in zip(self._outputs, messages, strict=True):
+            output.publish(message)
+        self._info.publish(info)
         self._published += 1
 
     def _finish(self) -> None:
