@@ -49,8 +49,6 @@ BUFFER_STEP = 128
 # More EGL devices than any machine has.
 DEVICES = 64
 SOFTWARE = ('llvmpipe', 'softpipe', 'swrast')
-# Rows are drawn top first: as they are read, and as images have them.
-TOP_FIRST = np.diag([1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +219,6 @@ class ModernglRenderer:
         target.use()
         target.viewport = target.scissor = 0, 0, viewport.width, viewport.height
         context.enable_only(moderngl.DEPTH_TEST | (moderngl.CULL_FACE if closed else 0))
-        context.front_face = 'cw'  # what is counter-clockwise, seen with the top row first
         target.clear()
         for part in parts:
             if part.texture is not None:
@@ -237,6 +234,7 @@ class ModernglRenderer:
         self._buffers.colour.use(0)
         self._buffers.depth.use(1)
         self._resolve['range'] = viewport.near, viewport.far
+        self._resolve['rows'] = viewport.height
         self._picture.render(vertices=3)
 
     def _read(self, viewport: Viewport) -> Layer:
@@ -308,7 +306,7 @@ def _set_uniforms(
     program: Any, viewport: Viewport, pose: NDArray[np.float64], material: Material, light: Light
 ) -> None:
     program['M'].write(_matrix(pose))
-    program['P'].write(_matrix(TOP_FIRST @ viewport.projection))
+    program['P'].write(_matrix(viewport.projection))
     terms = material.ambient, material.diffuse, material.specular, material.shininess
     program['phong'] = terms
     program['light_direction'] = light.direction

@@ -1,9 +1,10 @@
 #version 330 core
-// Samples to pixels: mean colour, and z of the nearest sample; infinite where there is none.
+// Samples to pixels, top row first: mean colour, mean z of what is covered, infinite elsewhere.
 
 uniform sampler2DMS colour;
 uniform sampler2DMS depth;
 uniform int samples;
+uniform int rows;    // of the viewport
 uniform vec2 range;  // near and far plane [m]
 
 layout(location = 0) out vec4 mean;
@@ -11,14 +12,15 @@ layout(location = 1) out float z;
 
 void main()
 {
-    ivec2 pixel = ivec2(gl_FragCoord.xy);
+    ivec2 pixel = ivec2(gl_FragCoord.x, rows - 1 - int(gl_FragCoord.y));
     vec4 sum = vec4(0.0);
-    float nearest = 1.0;
+    vec2 covered = vec2(0.0);  // sum of window depths, number of samples
     for (int i = 0; i < samples; ++i) {
+        float window = texelFetch(depth, pixel, i).r;
+        covered += window < 1.0 ? vec2(window, 1.0) : vec2(0.0);
         sum += texelFetch(colour, pixel, i);
-        nearest = min(nearest, texelFetch(depth, pixel, i).r);
     }
     mean = sum / float(samples) + 1e-4;  // half covered is 128 of 255, however drivers round
-    float metres = range.x * range.y / (range.y - nearest * (range.y - range.x));
-    z = nearest < 1.0 ? metres : uintBitsToFloat(0x7f800000u);
+    float metres = range.x * range.y / (range.y - covered.x / covered.y * (range.y - range.x));
+    z = covered.y > 0.0 ? metres : uintBitsToFloat(0x7f800000u);
 }
