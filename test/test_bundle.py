@@ -49,6 +49,15 @@ def test_predictor_is_the_detector_on_images(bundle):
     assert set(predictor.timings) == {'preprocess', 'network', 'postprocess'}
 
 
+def test_proposals_can_be_changed_and_set_back(bundle):
+    predictor = Predictor(bundle, 'cpu')
+    everything = predictor.detect(image())
+    predictor.keep_proposals(1)
+    assert len(predictor.detect(image())) <= len(predictor.classes) < len(everything)
+    predictor.keep_proposals(0)
+    assert np.array_equal(predictor.detect(image()).boxes, everything.boxes)
+
+
 @pytest.mark.parametrize('shape', [(HEIGHT, WIDTH), (HEIGHT, WIDTH, 4), (0, 10, 3)])
 def test_predictor_refuses_other_shapes(bundle, shape):
     with pytest.raises(GeometryError, match='uint8 RGB'):

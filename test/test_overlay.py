@@ -52,6 +52,12 @@ def test_mask_is_tinted_by_alpha_and_nothing_else():
     assert np.abs(drawn[32, 45] - wanted).max() <= 0.5
 
 
+def test_empty_mask_tints_nothing():
+    box, masks = [[0, 0, 80, 60]], np.zeros((1, 60, 80), bool)
+    plain = draw_detections(image(), detections(box), ['a'])
+    assert np.array_equal(draw_detections(image(), detections(box, masks), ['a']), plain)
+
+
 def test_best_detection_lies_on_top():
     drawn = draw_detections(image(), detections([[10, 10, 70, 50], [10, 10, 70, 50]]), ['a', 'b'])
     assert tuple(drawn[49, 40]) == class_colour(0)

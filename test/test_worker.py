@@ -74,6 +74,15 @@ def test_window_shows_means_over_the_latest_and_counts_of_all():
     assert counts == [2 * WINDOW, 1, 1, 3 * WINDOW]
 
 
+def test_window_shows_means_of_the_stages():
+    window = TimingWindow()
+    for network in (10.0, 30.0):
+        stages = {'preprocess': 1.0, 'network': network}
+        window.processed(Timing(inference=2, overhead=2, wait=1, age=5, stages=stages))
+    summary = window.summary(0.0)
+    assert (summary['preprocess_ms'], summary['network_ms']) == (1, 20)
+
+
 def test_rate_falls_when_no_more_images_come():
     window = TimingWindow()
     window.arrived(0.0)
