@@ -309,6 +309,7 @@ def epochs(counts: tuple[int, ...], steps: int) -> list[tuple[object, ...]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--backbones', nargs='*', choices=BACKBONES, default=list(BACKBONES))
     parser.add_argument('--images', type=int, default=1000, help='in the data set')
     parser.add_argument('--steps', type=int, default=10, help='of a turn')
     parser.add_argument('--turns', type=int, default=4, help='of ours and of the peer')
@@ -319,10 +320,11 @@ def main() -> None:
     images, steps, turns = (40, 2, 1) if args.quick else (args.images, args.steps, args.turns)
     logging.disable(logging.WARNING)
     results = []
-    for backbone, name in BACKBONES.items():
+    for backbone in args.backbones:
         with tempfile.TemporaryDirectory() as folder:
             found = measure(prepare(Path(folder), backbone, images), images, steps, turns)
         ours, peer = found.pop('ours'), found.pop('peer')
+        name = BACKBONES[backbone]
         results.append(Result(name, ours, peer, 'images/s', 'torchvision loop', found))
     print(results_table(results))
     if args.json:

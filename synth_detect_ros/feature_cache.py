@@ -3,6 +3,7 @@
 A folder named after a key of all that the maps depend on holds `features.bin`, the entries one
 behind the other, mapped into memory, and `ready.bin`, one byte an entry. Entries reach the disk
 before their marks do: what an interrupted run leaves behind is whole, and the next run goes on.
+Nothing is ever deleted: remove the folders of keys that no run uses any more.
 """
 
 from __future__ import annotations

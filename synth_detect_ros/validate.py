@@ -81,6 +81,8 @@ class Validation:
 
     def describe(self, metrics: Mapping[str, Any]) -> str:
         """Return one line for the log."""
+        if not self.rows:
+            return 'no images to validate on'
         groups = [(k, metrics[k]) for k in ('bbox', 'segm') if k in metrics]
         text = ', '.join(f'{k} AP {m["AP"]} AP50 {m["AP50"]}' for k, m in groups)
         return f'{len(self.rows)} {self.name} images: {text or "nothing to score"}'
