@@ -47,7 +47,7 @@ def draw_detections(
     Returns:
         (H, W, 3) uint8 RGB copy; the best detection lies on top.
     """
-    canvas = image.copy()
+    canvas = np.ascontiguousarray(image.copy())
     # Worst first, so that the best one is never covered.
     for i in reversed(range(len(detections))):
         label = int(detections.labels[i])
@@ -55,7 +55,7 @@ def draw_detections(
         if detections.masks is not None:
             draw_mask(canvas, detections.masks[i], colour, alpha)
         text = f'{classes[label]} {detections.scores[i]:.2f}'
-        canvas = draw_boxes(canvas, detections.boxes[i : i + 1], [text], colour)
+        _draw_boxes(canvas, detections.boxes[i : i + 1], [text], colour)
     return canvas
 
 
@@ -86,7 +86,15 @@ def draw_boxes(
         (H, W, 3) uint8 RGB copy. The line runs along the box's outermost pixels, inwards.
     """
     canvas = np.ascontiguousarray(image.copy())
-    thickness = line_width(image)
+    _draw_boxes(canvas, boxes, labels, colour)
+    return canvas
+
+
+def _draw_boxes(
+    canvas: NDArray[np.uint8], boxes: ArrayLike, labels: Sequence[str], colour: Colour
+) -> None:
+    """Draw on the image itself."""
+    thickness = line_width(canvas)
     corners = pixels_from_edges(np.asarray(boxes, np.float64).reshape(-1, 2, 2))
     inside = np.array([[0.5], [-0.5]])  # from the edges to the first and last pixel centre
     corners = np.round(corners + inside).astype(int)
@@ -96,7 +104,6 @@ def draw_boxes(
             cv2.rectangle(canvas, a, b, colour, 1)
         if text:
             _draw_text(canvas, text, low, colour)
-    return canvas
 
 
 def line_width(image: NDArray[np.uint8]) -> int:
