@@ -178,7 +178,7 @@ class Camera:
 
     def ideal(self) -> Camera:
         """The same intrinsics without lens distortion."""
-        return replace(self, D=np.zeros(0))
+        return replace(self, D=np.zeros(0)) if self.distorted else self
 
 
 def camera_from_info(

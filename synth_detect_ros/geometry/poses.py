@@ -7,6 +7,7 @@ uniform over the image. The order is coarse to fine: a short run covers everythi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -75,12 +76,13 @@ def view_rotation(view: ArrayLike, turn_rad: float) -> NDArray[np.float64]:
         view: (3,) unit vector from the object to the camera, in the object's frame.
         turn_rad: in-plane turn [rad]; at 0 the object's z axis points up in the image.
     """
-    forward = -np.asarray(view, np.float64)
-    up = np.array([0.0, 0.0, 1.0]) if abs(forward[2]) < 1 - 1e-9 else np.array([0.0, 1.0, 0.0])
-    right = np.cross(forward, up)
-    right /= np.linalg.norm(right)
-    level = np.stack([right, np.cross(forward, right), forward])
-    cos, sin = np.cos(turn_rad), np.sin(turn_rad)
+    x, y, z = (-float(v) for v in np.asarray(view))  # forward
+    # The cross product of forward and up: the z axis, or y where that is the line of sight.
+    a, b, c = (y, -x, 0.0) if abs(z) < 1 - 1e-9 else (-z, 0.0, x)
+    length = math.hypot(a, b, c)
+    a, b, c = a / length, b / length, c / length
+    level = np.array([[a, b, c], [y * c - z * b, z * a - x * c, x * b - y * a], [x, y, z]])
+    cos, sin = math.cos(turn_rad), math.sin(turn_rad)
     return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]) @ level
 
 

@@ -45,6 +45,8 @@ class Lens:
     def sees(self, pixel: NDArray[np.float64]) -> bool:
         """Whether a ray exists that the lens bends to `pixel` (2,)."""
         ray = unproject(self.camera, pixel[None])
+        if self._rays is None:  # without distortion every ray is true
+            return bool((np.abs(ray[0, :2]) <= LARGEST_TANGENT).all())
         return bool(_true_rays(self.camera, pixel[None], ray)[0])
 
     def draw(self, renderer: Renderer, instance: Instance, light: Light) -> Layer | None:
