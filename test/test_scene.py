@@ -12,7 +12,7 @@ from synth_detect_ros.config import PoseConfig, SceneConfig, ShadingConfig, Synt
 from synth_detect_ros.geometry.camera import Camera, project
 from synth_detect_ros.rendering.mesh import ObjectModel, PoseLimits, read_objects
 from synth_detect_ros.rendering.renderer import Instance, Layer, Light, Material, get_renderer
-from synth_detect_ros.rendering.scene import PlacedScene, SceneFactory
+from synth_detect_ros.rendering.scene import ATTEMPTS, PlacedScene, SceneFactory
 
 CROWD = SceneConfig(targets=(3, 3), distractors=(4, 4))
 
@@ -151,6 +151,19 @@ class Recorder:
 
     def clear(self) -> None:
         """Own nothing to free."""
+
+
+def test_where_a_refused_picture_has_no_room_none_is_drawn(models: list[ObjectModel]) -> None:
+    crowd = SceneConfig(targets=(6, 6), distractors=(0, 0), occlusion=False, max_truncation=0.0)
+    config = SynthesizeConfig(scene=crowd, pose=PoseConfig(size_fraction=(0.4, 0.4)))
+    recorder = Recorder()
+    factory = SceneFactory(config, scenes.camera(), models, [], recorder)
+    placed = [factory.make(index, np.random.default_rng(index)) for index in range(4)]
+    missing = 4 * 6 - sum(len(scene.labels) for scene in placed)
+    assert missing > 0
+    assert 4 * 6 <= len(recorder.materials) < missing * ATTEMPTS / 2
+    for scene in placed:  # what was drawn keeps the limits, whatever was foretold
+        assert (scene.canvas.visible == [layer.area for layer in scene.canvas.layers]).all()
 
 
 @pytest.mark.parametrize('perturb', [True, False])

@@ -115,6 +115,17 @@ def test_stop_reaches_a_shard_in_work(tmp_path: Path, workers: int) -> None:
     assert done == [4]
 
 
+@pytest.mark.parametrize('error', [KeyboardInterrupt, StorageError(errno.ENOSPC, 'no room')])
+def test_an_interruption_reaches_shards_in_work(
+    tmp_path: Path, error: type[BaseException] | BaseException
+) -> None:
+    def interrupt(done: int, seconds: Seconds) -> None:
+        raise error
+
+    with pytest.raises((KeyboardInterrupt, StorageError)):
+        run_shards(partial(until_stopped, tmp_path), SHARDS, 2, interrupt, never)
+
+
 @pytest.mark.parametrize('workers', [1, 2])
 def test_an_error_of_the_task_arrives_as_it_was(workers: int) -> None:
     with pytest.raises(MeshError, match='has no mesh'):

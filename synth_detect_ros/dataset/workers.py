@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from synth_detect_ros.dataset.seats import ONE_THREAD, Seat, keep_freed_memory, seats
@@ -55,12 +55,12 @@ def run_shards(
     results = (
         _in_process(task, shards, stop) if workers == 1 else _in_pool(task, shards, workers, stop)
     )
-    for items, seconds in results:
-        done += items
-        progress(done, seconds)
-        if stop():
-            results.close()
-            break
+    with closing(results):
+        for items, seconds in results:
+            done += items
+            progress(done, seconds)
+            if stop():
+                break
     return done == sum(map(len, shards))
 
 
