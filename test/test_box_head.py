@@ -29,7 +29,7 @@ def test_features_are_the_same(norm, convs, count):
     assert can_be_fast(head)
     crops = torch.randn(count, 8, 7, 7)
     wanted = head(crops) if count else torch.zeros(0, 12)
-    torch.testing.assert_close(FastBoxHead(head, 7)(crops), wanted, atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close(FastBoxHead(head, 7)(crops), wanted, atol=3e-3, rtol=1e-3)
 
 
 @torch.no_grad()
