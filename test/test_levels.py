@@ -1,10 +1,15 @@
 """Levels of detail: fewer triangles, no cracks, and an error that is what it says."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+import scenes
 import trimesh
 from numpy.typing import NDArray
 
+from synth_detect_ros.dataset.inputs import read_inputs
 from synth_detect_ros.rendering.levels import FEWEST, LARGEST_ERROR, with_levels
 from synth_detect_ros.rendering.mesh import Mesh, MeshPart, load_mesh, part_of_corners
 from synth_detect_ros.rendering.surface import is_closed, point_numbers
@@ -203,3 +208,10 @@ def test_levels_of_real_scans(data_dir: object, name: str) -> None:
     full, few = mesh.parts[0], mesh.levels[-1].parts[0]
     assert is_closed(corners((few,))) == scan.closed
     assert distances((full,), (few,)) <= BETWEEN * mesh.levels[-1].error
+
+
+def test_the_reference_renderer_gets_all_triangles(tmp_path: Path) -> None:
+    config = scenes.config(tmp_path)
+    ours, reference = read_inputs(config), read_inputs(replace(config, renderer='pyrender'))
+    assert ours.targets[1].mesh.levels
+    assert not any(m.mesh.levels for m in (*reference.targets, *reference.distractors))

@@ -139,10 +139,11 @@ class ModernglRenderer:
             limits = context.info
             self._largest = min(limits['GL_MAX_RENDERBUFFER_SIZE'], limits['GL_MAX_TEXTURE_SIZE'])
             self._buffers = _Buffers.make(context, BUFFER_STEP, BUFFER_STEP)
-            self._resolve = context.program(_source('resolve.vert'), _source('resolve.frag'))
+            self._resolve = context.program(
+                _source('resolve.vert'), _source('resolve.frag', f'#define SAMPLES {SAMPLES}\n')
+            )
             self._picture = context.vertex_array(self._resolve, [])
-            for name, value in (('colour', 0), ('depth', 1), ('samples', SAMPLES)):
-                self._resolve[name] = value
+            self._resolve['colour'], self._resolve['depth'] = 0, 1
         # One program for meshes with a texture, one for those without.
         self._program: Callable[[str], Any] = cache(self._make_program)
 
