@@ -312,7 +312,7 @@ def main() -> None:
     parser.add_argument('--backbones', nargs='*', choices=BACKBONES, default=list(BACKBONES))
     parser.add_argument('--images', type=int, default=1000, help='in the data set')
     parser.add_argument('--steps', type=int, default=10, help='of a turn')
-    parser.add_argument('--turns', type=int, default=4, help='of ours and of the peer')
+    parser.add_argument('--turns', type=int, default=3, help='of ours and of the peer')
     parser.add_argument('--quick', action='store_true', help='40 images, one turn of 2 steps')
     parser.add_argument('--tables', action='store_true', help='seconds an epoch by images too')
     parser.add_argument('--json', type=Path, help='file for the results')
