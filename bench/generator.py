@@ -191,7 +191,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--peers-python', type=Path, help='interpreter that has bpy')
     parser.add_argument('--only', nargs='*', help='results to measure; default: all')
     parser.add_argument('--count', type=int, help='images of ours a round; default: by size')
-    parser.add_argument('--rounds', type=int, default=3, help='turns of both')
+    parser.add_argument('--rounds', type=int, default=2, help='turns of both')
     parser.add_argument('--processes', type=int, default=2, help='of each')
     parser.add_argument('--quick', action='store_true', help='a short run: does it work?')
     parser.add_argument('--tables', action='store_true', help='cost against size as well')
