@@ -217,6 +217,7 @@ def beside_ultralytics(bundle: Path, options: argparse.Namespace) -> list[Result
     script = Path(__file__).with_name('ultralytics_peer.py')
     command = [options.peers_python, str(script), '--network', ULTRALYTICS]
     command += ['--width', str(SIZE[0]), '--height', str(SIZE[1])]
+    command += ['--threads', str(torch.get_num_threads())]
     images = frames(options.source, SIZE)[:5]
     predictor = Predictor(bundle, 'cpu', options.threads)
     predictor.detect(images[0])

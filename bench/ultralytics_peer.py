@@ -1,6 +1,6 @@
 """Time an ultralytics network with random weights; run by the interpreter that has ultralytics.
 
-    python bench/ultralytics_peer.py --network yolo11s --height 480 --width 640 --seconds 5
+    python bench/ultralytics_peer.py --network yolo11s --height 480 --width 640 --images 8
 
 Architecture only: what it finds means nothing, what it takes does. Prints JSON. Reads a line
 before each turn and answers with a line, so that turns can alternate with another process.
@@ -21,11 +21,14 @@ def main() -> None:
     parser.add_argument('--height', type=int, default=480)
     parser.add_argument('--width', type=int, default=640)
     parser.add_argument('--images', type=int, default=8, help='of a turn')
+    parser.add_argument('--threads', type=int, default=0, help='0: as torch decides')
     options = parser.parse_args()
     import torch  # noqa: PLC0415 - after --help
     from ultralytics import YOLO  # noqa: PLC0415
     from ultralytics import __version__ as version  # noqa: PLC0415
 
+    if options.threads:
+        torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     network = YOLO(f'{options.network}.yaml').model.eval().fuse()
     image = torch.rand(1, 3, options.height, options.width)
