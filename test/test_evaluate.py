@@ -20,8 +20,8 @@ class Reader:
     classes = ('box', 'cube')
     has_masks = False
 
-    def __init__(self, bundle, device='auto'):
-        assert device == 'auto'
+    def __init__(self, bundle, device, runtime):
+        assert device == runtime == 'auto'
 
     def detect(self, image, score_threshold=0.0):
         score = np.array([image[0, 0].mean() / 255])
