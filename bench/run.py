@@ -71,7 +71,7 @@ def commands(options: argparse.Namespace) -> dict[str, list[object]]:
         live += [model, '--source', options.data / REAL / 'images']
     return {
         'generator': ['--data', options.data, '--peer', options.peer, *peers],
-        'training': ['--data', options.data, '--weights', options.weights / WEIGHTS_FILE],
+        'training': [],
         'inference': [*live, *peers],
         'live': [*live, '--camera', options.data / REAL / 'camera.yaml'],
     }
