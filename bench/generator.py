@@ -149,7 +149,11 @@ def tables(options: argparse.Namespace) -> None:
     count = 32 if options.quick else 128
 
     def show(title: str, values: list[Any], config: Callable[[Any], runs.Config]) -> None:
-        measured = [runs.measure(replace(config(value), count=count)) for value in values]
+        configs = [replace(config(value), count=count) for value in values]
+        measured = [
+            runs.measure_one_worker(each) if each.workers == 1 else runs.measure(each)
+            for each in configs
+        ]
         head = (title, 'images/s', *(f'{name} ms' for name in measured[0].stages))
         rows = [
             (value, run.rate, *run.stages.values())
@@ -165,7 +169,7 @@ def tables(options: argparse.Namespace) -> None:
     show('triangles, 20 * 4^n', [3, 4, 5, 6], lambda n: runs.of_sphere(base, scratch, n))
     show('objects', [1, 2, 4, 8], lambda number: runs.with_objects(base, number))
     cores = len(os.sched_getaffinity(0))
-    workers = sorted({*(2**n for n in range(10) if 2**n < cores), cores} - {1})
+    workers = sorted({*(2**n for n in range(10) if 2**n < cores), cores})
     show('workers', workers, lambda number: replace(base, workers=number))
 
 
