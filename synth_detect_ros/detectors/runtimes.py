@@ -120,6 +120,7 @@ def _missing(name: str) -> list[str]:
     return [p for p in PACKAGES.get(name, ()) if importlib.util.find_spec(p) is None]
 
 
+@torch.inference_mode()
 def _compile(dense: Dense, _: int) -> Runtime:
     """Compile; on a GPU with CUDA graphs, whose outputs live until the next call."""
     on_gpu = next(dense.parameters()).is_cuda
