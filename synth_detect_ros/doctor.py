@@ -29,7 +29,7 @@ pose[2, 3] = 5
 part = MeshPart(corners, np.arange(3, dtype=np.int32)[None], corners, np.full((3, 3), 255, 'u1'))
 layer = get_renderer().draw(Camera.from_fov(64, 64, 40), Instance(Mesh((part,)), pose), Light())
 assert layer.area, 'nothing was drawn'
-from synth_detect_ros.rendering.moderngl_backend import is_software
+from synth_detect_ros.rendering.egl import is_software
 device = get_renderer().device
 print(device, '(on the CPU)' if is_software(device) else '')
 """

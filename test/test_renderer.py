@@ -346,7 +346,7 @@ def test_an_error_that_opengl_only_notes_is_found(
 
 @pytest.mark.skipif(BACKEND == 'pyrender', reason='has no such name')
 def test_the_processor_is_told_from_graphics_hardware() -> None:
-    from synth_detect_ros.rendering.moderngl_backend import is_software  # noqa: PLC0415
+    from synth_detect_ros.rendering.egl import is_software  # noqa: PLC0415
 
     assert is_software('llvmpipe (LLVM 15.0.6, 256 bits)')
     assert not is_software('NVIDIA H200/PCIe/SSE2')

@@ -7,28 +7,22 @@ depth, rows top first, so that only the pixels of the layer are read and nothing
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import moderngl
 import numpy as np
 from numpy.typing import NDArray
 
 from synth_detect_ros.errors import RenderingError
 from synth_detect_ros.geometry.camera import Camera
+from synth_detect_ros.rendering.egl import open_egl
 from synth_detect_ros.rendering.mesh import Mesh, MeshPart
-from synth_detect_ros.rendering.renderer import EGL_ADVICE, Instance, Layer, Light, Material
+from synth_detect_ros.rendering.renderer import Instance, Layer, Light, Material
 from synth_detect_ros.rendering.viewport import T_OPTICAL_OPENGL, Viewport
-
-try:
-    import moderngl
-except ImportError as error:
-    raise RenderingError(
-        f'moderngl cannot be loaded: {error}. Install it: pip install moderngl.'
-    ) from error
 
 SHADERS = Path(__file__).parent / 'shaders'
 # The names that pyrender gives to the attributes of mesh.vert, and the layout of a vertex.
@@ -46,9 +40,6 @@ SAMPLES = 4
 LARGEST_ERROR_PX = 0.5
 # Frame buffers grow in steps, so that they are seldom made.
 BUFFER_STEP = 128
-# More EGL devices than any machine has.
-DEVICES = 64
-SOFTWARE = ('llvmpipe', 'softpipe', 'swrast')
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +124,7 @@ class ModernglRenderer:
     """
 
     def __init__(self) -> None:
-        self._context, self.device = _open_egl()
+        self._context, self.device = open_egl()
         self._meshes: dict[int, _Mesh] = {}
         with self._context as context:
             limits = context.info
@@ -246,50 +237,6 @@ class ModernglRenderer:
         pixels.read_into(colour, window, 4)
         pixels.read_into(depth, window, 1, attachment=1, dtype='f4')
         return Layer(viewport.x, viewport.y, colour, depth)
-
-
-def _open_egl() -> tuple[Any, str]:
-    """Return a context and the name of its device.
-
-    The device is the one that EGL_DEVICE_ID names, or else the first that is hardware, or else
-    the first.
-    """
-    wanted = os.environ.get('EGL_DEVICE_ID')
-    if wanted is not None and not wanted.isdecimal():
-        raise RenderingError(f'EGL_DEVICE_ID is {wanted!r}; wanted the number of an EGL device')
-    found: list[tuple[Any, str]] = []
-    problems = []
-    for number in range(DEVICES) if wanted is None else (int(wanted),):
-        try:
-            found.append(_make_context(number))
-        except Exception as error:  # bare exceptions of glcontext, errors of drivers
-            problems.append(f'device {number}: {error}')
-            if 'requested device index' in str(error):  # there are not as many
-                break
-        else:
-            if not is_software(found[-1][1]):
-                break
-    if not found:
-        raise RenderingError(f'no OpenGL 3.3 context: {"; ".join(problems)}. {EGL_ADVICE}')
-    best = found.pop(0 if is_software(found[-1][1]) else -1)
-    for context, _ in found:
-        context.release()
-    return best
-
-
-def _make_context(number: int) -> tuple[Any, str]:
-    """Return a context on an EGL device, and what OpenGL calls the device."""
-    # Libraries by their name: glcontext would look for them with a compiler or ldconfig.
-    settings: dict[str, Any] = {'libgl': 'libGL.so.1', 'libegl': 'libEGL.so.1'}
-    settings |= {'backend': 'egl', 'device_index': number}
-    context = moderngl.create_context(require=330, standalone=True, **settings)
-    with context:  # it is current since it was made; from now on only inside `with`
-        return context, str(context.info['GL_RENDERER'])
-
-
-def is_software(device: str) -> bool:
-    """Whether the processor does the work of a device with this OpenGL name."""
-    return any(name in device for name in SOFTWARE)
 
 
 def _source(name: str, defines: str = '') -> str:

@@ -214,8 +214,11 @@ def _renderer(name: str) -> Renderer:
         from synth_detect_ros.rendering.pyrender_backend import PyrenderRenderer  # noqa: PLC0415
 
         return PyrenderRenderer()
-    from synth_detect_ros.rendering.moderngl_backend import ModernglRenderer  # noqa: PLC0415
-
+    try:
+        from synth_detect_ros.rendering.moderngl_backend import ModernglRenderer  # noqa: PLC0415
+    except ImportError as error:
+        advice = 'Install it: pip install moderngl.'
+        raise RenderingError(f'moderngl cannot be loaded: {error}. {advice}') from error
     return ModernglRenderer()
 
 

@@ -16,15 +16,22 @@ closed, and borders and colour borders stay where they are within the error.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+from synth_detect_ros.rendering.collapses import (
+    Bools,
+    Collapses,
+    Edges,
+    Floats,
+    Ints,
+    Stars,
+    Surface,
+    apart,
+    folds,
+)
+from synth_detect_ros.rendering.surface import triangle_normals, twice_area
 
 # Error limits rise in steps of this ratio; within a step the cheapest collapses come first.
 STEP = 1.7
@@ -32,34 +39,11 @@ STEP = 1.7
 START = 0.03
 # A step ends when a round collapses less than this share of the points.
 LEAST_GAIN = 0.1
-# Rounds in which collapses are chosen that share no triangle; few are left out.
-TURNS = 4
-# Triangles may not turn by more than this cosine in one collapse.
-LARGEST_TURN = 0.3
 # Grey levels by which the colour of a point may change.
 COLOUR_TOLERANCE = 6.0
 # The middle of an edge is followed when it is longer than this many error limits.
 LONG = 2.0
 SIDES: tuple[Literal['left', 'right'], ...] = ('left', 'right')
-
-
-@dataclass(frozen=True, eq=False)
-class Surface:
-    """Triangles over vertices.
-
-    Attributes:
-        faces: (F, 3) vertex numbers.
-        point: (V,) number of the position of each vertex; vertices on a seam share it.
-        position: (V, 3) [m].
-        chart: (V, 2) texture coordinates; not a number where there is no texture.
-        colour: (V, 3) RGB, 0..255.
-    """
-
-    faces: Ints
-    point: Ints
-    position: Floats
-    chart: Floats
-    colour: Floats
 
 
 def simplify(surface: Surface, limit: float) -> Iterator[tuple[Ints, float]]:
@@ -73,76 +57,13 @@ def simplify(surface: Surface, limit: float) -> Iterator[tuple[Ints, float]]:
     for step in limit * STEP ** np.arange(np.ceil(np.log(START) / np.log(STEP)), 1):
         tabu = np.zeros(0, np.int64)
         while True:
-            edges = work.edges()
+            edges = Edges.of(work.faces, surface)
             collapses = work.cheapest(edges, float(step), tabu)
             done, failed = work.collapse(collapses, edges, float(step))
             tabu = np.concatenate([tabu, failed])
-            if done + len(failed) <= LEAST_GAIN * edges.points:
+            if done + len(failed) <= LEAST_GAIN * edges.used:
                 break
         yield work.faces, float(work.error.max(initial=0.0))
-
-
-@dataclass(frozen=True, eq=False)
-class _Edges:
-    """Directed edges between points, in the order of their keys.
-
-    Attributes:
-        key: p * (number of points) + q.
-        p: (E,) first point.
-        q: (E,) second point.
-        start: (E, 2) vertices at p in the first and the last triangle on the edge.
-        end: (E, 2) vertices at q.
-        free: whether p can move along the edge and leave no crack.
-        points: how many points there are.
-    """
-
-    key: Ints
-    p: Ints
-    q: Ints
-    start: Ints
-    end: Ints
-    free: Bools
-    points: int
-
-
-@dataclass(frozen=True, eq=False)
-class _Collapses:
-    """Points p move onto their neighbours q, the cheapest first; names as in `_Edges`."""
-
-    key: Ints
-    p: Ints
-    q: Ints
-    start: Ints
-    end: Ints
-
-    def only(self, which: Bools) -> _Collapses:
-        return _Collapses(*(column[which] for column in vars(self).values()))
-
-
-@dataclass(frozen=True, eq=False)
-class _Stars:
-    """The triangles around points that collapse, a row for each.
-
-    Attributes:
-        owner: number of the collapse.
-        face: number of the triangle.
-        vertex: its vertex that moves.
-        after: (R, 3) the triangle after the collapse.
-        stays: whether it is a triangle then.
-    """
-
-    owner: Ints
-    face: Ints
-    vertex: Ints
-    after: Ints
-    stays: Bools
-
-    def without(self, bad: Bools) -> _Stars:
-        """Return the stars of the other collapses, numbered as these are."""
-        good, number = ~bad[self.owner], np.cumsum(~bad) - 1
-        owner = number[self.owner[good]]
-        rows = self.face[good], self.vertex[good], self.after[good], self.stays[good]
-        return _Stars(owner, *rows)
 
 
 class _Work:
@@ -155,7 +76,7 @@ class _Work:
 
     def __init__(self, surface: Surface, limit: float) -> None:
         self.faces = surface.faces
-        self._surface, self._count = surface, int(surface.point.max()) + 1
+        self._surface = surface
         count = len(surface.position)
         pairs = np.sort(surface.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
         keys, first = np.unique(pairs[:, 0] * count + pairs[:, 1], return_index=True)
@@ -174,38 +95,15 @@ class _Work:
 
     def _plane_quadrics(self) -> Floats:
         """Return (P, 4, 4): what sums the squared distances to the planes around each point."""
-        normal = _normals(self._surface.position[self.faces])
+        normal = triangle_normals(self._surface.position[self.faces])
         offset = -(normal * self._surface.position[self.faces[:, 0]]).sum(axis=1, keepdims=True)
         plane = np.hstack([normal, offset])
-        quadrics = np.zeros((self._count, 4, 4))
+        quadrics = np.zeros((self._surface.points, 4, 4))
         for column in self._surface.point[self.faces].T:
             np.add.at(quadrics, column, plane[:, :, None] * plane[:, None, :])
         return quadrics
 
-    def edges(self) -> _Edges:
-        """Return the edges of the surface as it is now."""
-        start = self.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1)
-        end = self.faces[:, [1, 0, 2, 1, 0, 2]].reshape(-1)
-        point = self._surface.point
-        keys = point[start] * self._count + point[end]
-        order = np.argsort(keys, kind='stable')
-        first = np.flatnonzero(np.diff(keys[order], prepend=-1))
-        count = np.diff(first, append=len(order))
-        rows = np.stack([order[first], order[first + count - 1]], axis=1)
-        key = keys[rows[:, 0]]
-        p, q = key // self._count, key % self._count
-        start, end = start[rows], end[rows]
-        # A point on a border moves along the border, a point on a seam along the seam.
-        vertices = np.bincount(point[np.unique(self.faces)], minlength=self._count)[p]
-        borders = np.bincount(p, count == 1, self._count)[p]
-        tangled = np.bincount(p, count > 2, self._count)[p] > 0
-        one = (start[:, 0] == start[:, 1]) & (end[:, 0] == end[:, 1]) & (vertices == 1)
-        two = (start[:, 0] != start[:, 1]) & (vertices == 2)
-        along = np.where(count == 1, borders == 2, borders == 0)
-        free = (one | two) & along & ~tangled
-        return _Edges(key, p, q, start, end, free, int(np.count_nonzero(np.diff(p, prepend=-1))))
-
-    def cheapest(self, edges: _Edges, limit: float, tabu: Ints) -> _Collapses:
+    def cheapest(self, edges: Edges, limit: float, tabu: Ints) -> Collapses:
         """Return the cheapest collapse of each point, mean distance to its planes <= limit."""
         rows = np.flatnonzero(edges.free & ~np.isin(edges.key, tabu))
         p = edges.p[rows]
@@ -217,21 +115,21 @@ class _Work:
         rows, cost = rows[cost <= limit**2], cost[cost <= limit**2]
         rows = rows[np.argsort(cost, kind='stable')]
         rows = rows[np.sort(np.unique(edges.p[rows], return_index=True)[1])]
-        return _Collapses(
+        return Collapses(
             edges.key[rows], edges.p[rows], edges.q[rows], edges.start[rows], edges.end[rows]
         )
 
-    def collapse(self, collapses: _Collapses, edges: _Edges, limit: float) -> tuple[int, Ints]:
+    def collapse(self, collapses: Collapses, edges: Edges, limit: float) -> tuple[int, Ints]:
         """Make the collapses that share no triangle and keep the limit.
 
         Returns:
             How many were made, and the keys of those that cannot be.
         """
-        stars = self._stars(collapses)
-        bad = self._folds(collapses, stars, edges)
+        stars = Stars.around(collapses, self.faces, self._surface)
+        bad = folds(collapses, stars, edges, self.faces, self._surface)
         failed = collapses.key[bad]
         collapses, stars = collapses.only(~bad), stars.without(bad)
-        beaten = ~_apart(stars, len(collapses.p), len(self.faces))
+        beaten = ~apart(stars, len(collapses.p), len(self.faces))
         collapses, stars = collapses.only(~beaten), stars.without(beaten)
         bad = self._follow(collapses, stars, limit)
         failed = np.concatenate([failed, collapses.key[bad]])
@@ -239,37 +137,7 @@ class _Work:
         self._apply(collapses, stars)
         return len(collapses.p), failed
 
-    def _stars(self, collapses: _Collapses) -> _Stars:
-        point = self._surface.point[self.faces]
-        number = np.full(self._count, -1)
-        number[collapses.p] = np.arange(len(collapses.p))
-        face, corner = np.nonzero(number[point] >= 0)
-        owner = number[point[face, corner]]
-        after = self.faces[face]
-        vertex = after[np.arange(len(face)), corner]
-        side = (vertex != collapses.start[owner, 0]).astype(np.int64)
-        after[np.arange(len(face)), corner] = collapses.end[owner, side]
-        stays = (point[face] != collapses.q[owner, None]).all(axis=1)
-        return _Stars(owner, face, vertex, after, stays)
-
-    def _folds(self, collapses: _Collapses, stars: _Stars, edges: _Edges) -> Bools:
-        """Return which collapses turn a triangle over, in space or chart, or join two sheets."""
-        position, chart = self._surface.position, self._surface.chart
-        before = self.faces[stars.face]
-        turn = (_normals(position[before]) * _normals(position[stars.after])).sum(axis=1)
-        over = _twice_area(chart[before]) * _twice_area(chart[stars.after]) <= 0
-        wrong = stars.stays & ((turn < LARGEST_TURN) | over)
-        # Neighbours of both ends: none but the tips of the triangles that go.
-        tips = self._surface.point[before]
-        keys = tips * self._count + collapses.q[stars.owner, None]
-        both = edges.key[np.searchsorted(edges.key, keys).clip(max=len(edges.key) - 1)] == keys
-        common = np.unique((stars.owner[:, None] * self._count + tips)[both])
-        size = len(collapses.p)
-        shared = np.bincount(common // self._count, minlength=size) - 1  # p itself
-        gone = np.bincount(stars.owner, ~stars.stays, size)
-        return (shared != gone) | (np.bincount(stars.owner, wrong, size) > 0)
-
-    def _follow(self, collapses: _Collapses, stars: _Stars, limit: float) -> Bools:
+    def _follow(self, collapses: Collapses, stars: Stars, limit: float) -> Bools:
         """Find where the points on these stars are afterwards; return which collapses fail."""
         row = np.full(len(self.faces), -1)
         row[stars.face] = np.arange(len(stars.face))
@@ -314,7 +182,7 @@ class _Work:
             for values in (surface.position, surface.chart, surface.colour)
         )
         # Where the texture of a point is no longer shown, the nearest that is.
-        areas = _twice_area(surface.position[triangles]), _twice_area(surface.chart[triangles])
+        areas = twice_area(surface.position[triangles]), twice_area(surface.chart[triangles])
         with np.errstate(divide='ignore', invalid='ignore'):
             scale = np.sqrt(areas[0] / np.abs(areas[1]))
         shift = scale * np.linalg.norm(chart - self._chart[sample], axis=1)
@@ -323,7 +191,7 @@ class _Work:
         changed = np.abs(colour - self._colour[sample]).max(axis=1) > COLOUR_TOLERANCE
         return np.where(changed, np.inf, error)
 
-    def _apply(self, collapses: _Collapses, stars: _Stars) -> None:
+    def _apply(self, collapses: Collapses, stars: Stars) -> None:
         moved = np.arange(len(self._surface.position))
         moved[collapses.start] = collapses.end
         keep = np.ones(len(self.faces), np.bool_)
@@ -331,36 +199,6 @@ class _Work:
         self.faces = moved[self.faces][keep]
         self._face = (np.cumsum(keep) - 1)[self._face]
         np.add.at(self._quadrics, collapses.q, self._quadrics[collapses.p])
-
-
-def _apart(stars: _Stars, collapses: int, faces: int) -> Bools:
-    """Return which collapses are made: none shares a triangle with a cheaper one that is."""
-    chosen, waiting = np.zeros(collapses, np.bool_), np.ones(collapses, np.bool_)
-    taken = np.zeros(faces, np.bool_)
-    for _ in range(TURNS):
-        rows = waiting[stars.owner]
-        cheapest = np.full(faces, collapses)
-        np.minimum.at(cheapest, stars.face[rows], stars.owner[rows])
-        lost = np.bincount(stars.owner, cheapest[stars.face] != stars.owner, collapses) > 0
-        chosen |= waiting & ~lost
-        taken[stars.face[chosen[stars.owner]]] = True
-        waiting &= np.bincount(stars.owner, taken[stars.face], collapses) == 0
-    return chosen
-
-
-def _normals(corners: Floats) -> Floats:
-    """Return the unit normals of triangles (F, 3, 3); zero where there is none."""
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    length = np.linalg.norm(normal, axis=1, keepdims=True)
-    return np.asarray(normal / np.where(length > 0, length, 1), np.float64)
-
-
-def _twice_area(corners: Floats) -> Floats:
-    """Return twice the area of triangles (F, 3, 2 or 3), signed in the plane."""
-    a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    if corners.shape[2] == 2:
-        return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0], np.float64)
-    return np.linalg.norm(np.cross(a, b), axis=1)
 
 
 def _barycentric(points: Floats, corners: Floats) -> Floats:

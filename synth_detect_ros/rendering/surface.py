@@ -102,6 +102,21 @@ def distinct_rows(rows: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int
     return first, inverse.reshape(-1)
 
 
+def triangle_normals(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the unit normals of triangles (F, 3, 3); zero where there is none."""
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    length = np.linalg.norm(normal, axis=1, keepdims=True)
+    return np.asarray(normal / np.where(length > 0, length, 1), np.float64)
+
+
+def twice_area(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return twice the area of triangles (F, 3, 2 or 3), signed in the plane."""
+    a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    if corners.shape[2] == 2:
+        return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0], np.float64)
+    return np.linalg.norm(np.cross(a, b), axis=1)
+
+
 def _unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     norm = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.where(norm > 0, vectors / np.where(norm > 0, norm, 1), [0.0, 0.0, 1.0])
