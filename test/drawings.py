@@ -17,7 +17,7 @@ from synth_detect_ros.rendering.renderer import Instance, Light, Material, get_r
 
 ROOT = Path(__file__).parents[1]
 CAMERA = scenes.camera(640, 480, 525.0)
-SCANS = ('002_master_chef_can', '035_power_drill')
+SCANS = ('002_master_chef_can',)  # many small charts of texture
 DISTANCES = (0.4, 0.8, 1.4)
 VIEWS = ((0.6, 0.3, 0.74), (-0.8, 0.5, -0.33))
 MATERIAL, LIGHT = Material(0.4, 0.6, 0.2, 20.0), Light((0.5, -0.5, -(0.5**0.5)))
