@@ -221,29 +221,35 @@ def beside_ultralytics(bundle: Path, options: argparse.Namespace) -> list[Result
     images = frames(options.source, SIZE)[:5]
     predictor = Predictor(bundle, 'cpu', options.threads)
     predictor.detect(images[0])
-    pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True}
+    ours = turn(predictor.detect, images)
+    try:
+        seconds, version = turns_with(command, ours, options.rounds)
+    except (ConfigError, OSError) as error:
+        print(f'skipped: {options.peers_python} cannot run ultralytics: {error}')
+        return []
+    name = f'{ULTRALYTICS}, network alone, ultralytics {version}'
+    return [
+        Result(f'{NAME}_ultralytics', 1 / seconds['ours'], 1 / seconds['peer'], 'images/s', name)
+    ]
+
+
+def turns_with(
+    command: list[str], ours: Callable[[], float], rounds: int
+) -> tuple[dict[str, float], str]:
+    """Alternate with a process that answers each line with a line; return medians and version."""
+    pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True, 'bufsize': 1}
     with subprocess.Popen(command, **pipes) as running:  # type: ignore[call-overload]
         answer: dict[str, object] = {}
 
         def theirs() -> float:
             running.stdin.write('go\n')
-            running.stdin.flush()
             for line in running.stdout:
                 if line.startswith('{'):
                     answer.update(json.loads(line))
                     return float(answer['seconds'])
-            raise ConfigError(f'{options.peers_python} cannot run ultralytics')
+            raise ConfigError('it ended without an answer')
 
-        try:
-            sides = {'ours': turn(predictor.detect, images), 'peer': theirs}
-            seconds = in_turns(sides, options.rounds)
-        except (ConfigError, OSError) as error:
-            print(f'skipped: {error}')
-            return []
-    name = f'{ULTRALYTICS}, network alone, ultralytics {answer["version"]}'
-    return [
-        Result(f'{NAME}_ultralytics', 1 / seconds['ours'], 1 / seconds['peer'], 'images/s', name)
-    ]
+        return in_turns({'ours': ours, 'peer': theirs}, rounds), str(answer['version'])
 
 
 def print_tables(bundle: Path, options: argparse.Namespace) -> None:
