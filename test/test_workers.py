@@ -109,7 +109,7 @@ def test_stop_ends_the_run_after_the_shards_in_work(tmp_path: Path, workers: int
 @pytest.mark.parametrize('workers', [1, 2])
 def test_stop_reaches_a_shard_in_work(tmp_path: Path, workers: int) -> None:
     done: list[int] = []
-    stop = (tmp_path / '4').exists
+    stop = lambda: bool(done) and (tmp_path / '4').exists()  # noqa: E731
     note = lambda count, seconds: done.append(count)  # noqa: E731
     assert not run_shards(partial(until_stopped, tmp_path), SHARDS, workers, note, stop)
     assert done == [4]
