@@ -142,6 +142,13 @@ def test_validation_takes_real_images_when_given(dataset, tmp_path):
     assert read_bundle_info(tmp_path / 'run' / 'bundle')['metrics']['validated_on'] == 'real'
 
 
+def test_run_without_held_out_images_says_so(dataset, tmp_path, caplog):
+    with caplog.at_level('INFO', 'synth_detect_ros.train'):
+        train(train_config(dataset, tmp_path / 'run', steps=1, val_share=0.0))
+    assert 'step 1: no images to validate on' in caplog.text
+    assert read_bundle_info(tmp_path / 'run' / 'bundle')['metrics']['validated_on'] == 'no'
+
+
 def test_masks_are_trained_and_validated(dataset, tmp_path):
     config = train_config(dataset, tmp_path / 'run', detector={'architecture': 'mask_rcnn'})
     train(config)
