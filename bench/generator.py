@@ -67,7 +67,11 @@ def measure_blender(python: Path, data: Path, count: int, processes: int) -> flo
     script = Path(__file__).with_name('blender_peer.py')
     command = [python, script, '--data', data, '--count', str(count), '--threads', str(processes)]
     command += ['--seconds', str(BLENDER_LIMIT_S)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        print(f'Blender is left out: {error}', flush=True)
+        return None
     rate = re.search(r'([\d.]+) images/s', run.stdout)
     if rate is None:
         why = run.stderr.strip().splitlines()[-1:] or ['it printed no images/s']
