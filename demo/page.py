@@ -14,7 +14,16 @@ from markup import commands, curves, gallery, page, section, table, tiles
 from stages import Demo
 
 METRICS = ('AP', 'AP50', 'AP75', 'AR100')
-PACKAGES = ('torch', 'torchvision', 'pyrender', 'trimesh', 'opencv-python', 'numpy', 'rclpy')
+PACKAGES = (
+    'torch',
+    'torchvision',
+    'moderngl',
+    'pyrender',
+    'trimesh',
+    'opencv-python',
+    'numpy',
+    'rclpy',
+)
 
 
 def write_page(demo: Demo, records: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
