@@ -17,7 +17,7 @@ FEWEST = 500
 # Largest error over the diameter: half a pixel of an object of 50 pixels.
 LARGEST_ERROR = 0.01
 # A level has at most this share of the triangles of the one before.
-SHRINK = 0.8
+SHRINK = 0.9
 # Texture coordinates that are equal [of the texture's size]: a hundredth of a pixel of 4096.
 SAME_UV = 2.5e-6
 

@@ -34,7 +34,7 @@ from synth_detect_ros.rendering.collapses import (
 from synth_detect_ros.rendering.surface import triangle_normals, twice_area
 
 # Error limits rise in steps of this ratio; within a step the cheapest collapses come first.
-STEP = 1.7
+STEP = 1.35
 # First limit over the last.
 START = 0.03
 # A step ends when a round collapses less than this share of the points.

@@ -27,15 +27,13 @@ void main()
 #ifdef HAS_BASE_COLOR_TEX
     albedo *= texture(material.base_color_texture, frag_uv).rgb;
 #endif
-    vec3 to_camera = normalize(-frag_position);
+    // Scans and thin CAD shells are seen from both sides.
     vec3 n = normalize(frag_normal);
-    n = dot(n, to_camera) < 0.0 ? -n : n;  // scans and thin CAD shells are seen from both sides
+    n = faceforward(n, frag_position, n);
     float facing = dot(n, light_direction);
-    float highlight = 0.0;
-    if (facing > 0.0) {
-        float mirrored = max(dot(reflect(-light_direction, n), to_camera), 0.0);
-        highlight = phong.z * pow(mirrored, phong.w);
-    }
+    vec3 mirror = 2.0 * facing * n - light_direction;
+    float mirrored = max(-dot(mirror, normalize(frag_position)), 0.0);
+    float highlight = facing > 0.0 ? phong.z * pow(mirrored, phong.w) : 0.0;
     vec3 colour = albedo * (phong.x + phong.y * max(facing, 0.0)) + highlight;
     frag_out = vec4(clamp(colour * light_colour, 0.0, 1.0), 1.0);
 }
