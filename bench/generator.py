@@ -32,7 +32,7 @@ from report import Result, results_table, table, write_results
 from synth_detect_ros.dataset.seats import ONE_THREAD
 
 SIZES = {'640x480': (640, 480), '1280x1024': (1280, 1024)}
-# Images of ours at each size, and of one process of the peer; about ten seconds each.
+# Images of ours at each size, and of one process of the peer; ten to fifteen seconds each.
 OURS = {'640x480': 640, '1280x1024': 192}
 PEER = {'640x480': 30, '1280x1024': 12}
 QUICK = 8  # times fewer images, one round
