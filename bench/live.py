@@ -334,7 +334,7 @@ def main() -> int:
     if not options.model or not options.source:
         sys.stderr.write('give --model and --source\n')
         return 2
-    os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+    os.environ.setdefault('GOMP_SPINCOUNT', '1000')  # as detect.launch.py does
     if not options.stock_dds:
         for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
             os.environ.setdefault(name, str(PROFILE))

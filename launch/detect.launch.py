@@ -39,9 +39,9 @@ def generate_launch_description():
                 executable='detect_node',
                 name='detect_node',
                 output='screen',
-                # Threads of the network sleep between its layers instead of spinning on cores
+                # Threads of the network soon sleep after a layer instead of spinning on cores
                 # that the camera driver and the transport need.
-                additional_env={'OMP_WAIT_POLICY': 'passive'},
+                additional_env={'GOMP_SPINCOUNT': '1000'},
                 parameters=[
                     LaunchConfiguration('params'),
                     {

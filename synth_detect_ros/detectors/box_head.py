@@ -13,8 +13,8 @@ from torchvision.ops.misc import Conv2dNormActivation
 
 from synth_detect_ros.detectors.winograd import SquareConv, suits
 
-# Proposals at a time: some MB a layer.
-CHUNK = 100
+# Proposals at a time: about a MB a layer.
+CHUNK = 50
 
 
 class Block:
