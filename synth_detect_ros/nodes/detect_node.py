@@ -1,7 +1,7 @@
 """`detect_node`: 2D detections and masks from live images, a lifecycle node.
 
 Start it with GOMP_SPINCOUNT=1000 in the environment, as detect.launch.py does: otherwise the
-network's threads spin for long between its layers, on cores that the camera and the transport need.
+network's threads spin for long after a layer, on cores that camera and transport need.
 """
 
 from __future__ import annotations
