@@ -53,3 +53,13 @@ def test_inference_gives_the_values_of_training(counts):
     with torch.inference_mode():
         crops = pooling.eval()(features, rois, SIZES)
     torch.testing.assert_close(crops, pooling.train()(features, rois, SIZES), atol=1e-5, rtol=0)
+
+
+def test_gradients_pass_under_autocast():
+    features, rois = maps(2), boxes(30, 20)
+    pooling = RoIPooling(['0', '1'], 7).train()
+    with torch.autocast('cpu', torch.bfloat16):
+        crops = pooling(features, rois, SIZES)
+    assert crops.dtype == torch.float32
+    crops.sum().backward()
+    assert float(features['0'].grad.sum()) > 0

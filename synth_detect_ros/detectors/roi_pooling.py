@@ -50,7 +50,9 @@ class RoIPooling(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is no
         columns, values = _taps(boxes, levels.long(), maps, self.scales, self.output_size[0])
         rows = torch.cat([m.permute(0, 2, 3, 1).flatten(0, 2) for m in maps]).float()
         size, channels = self.output_size[0], rows.shape[1]
-        crops = (_product if self.training else _bags)(columns, values, rows)
+        # The backward pass of a sparse product does not know what autocast did to its inputs.
+        with torch.autocast('cpu', enabled=False):
+            crops = (_product if self.training else _bags)(columns, values, rows)
         return crops.view(-1, size, size, channels).permute(0, 3, 1, 2)
 
 
