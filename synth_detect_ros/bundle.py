@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from synth_detect_ros.config import DetectorConfig
-from synth_detect_ros.detectors.rcnn import RCNN
+from synth_detect_ros.detectors.build import build_detector
+from synth_detect_ros.detectors.contract import Detector
 from synth_detect_ros.errors import BundleError, ConfigError, StorageError, WeightsError
 from synth_detect_ros.options import build, to_mapping
 
@@ -27,7 +28,7 @@ FORMAT = 1
 WEIGHTS, MODEL = 'weights.safetensors', 'model.yaml'
 
 
-def save_bundle(folder: Path, detector: RCNN, facts: Mapping[str, Any]) -> Path:
+def save_bundle(folder: Path, detector: Detector, facts: Mapping[str, Any]) -> Path:
     """Write a bundle; a bundle that was there before stays whole until the new one is.
 
     Args:
@@ -98,7 +99,7 @@ def read_bundle_info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def load_bundle(folder: Path, device: str = 'cpu') -> tuple[RCNN, dict[str, Any]]:
+def load_bundle(folder: Path, device: str = 'cpu') -> tuple[Detector, dict[str, Any]]:
     """Load a trained detector, in inference mode.
 
     Args:
@@ -122,7 +123,7 @@ def load_bundle(folder: Path, device: str = 'cpu') -> tuple[RCNN, dict[str, Any]
         )
     try:
         config = build(DetectorConfig, info['detector'], str(folder / MODEL))
-        detector = RCNN(config, info['classes'], load_weights=False)
+        detector = build_detector(config, info['classes'], load_weights=False)
         detector.load_state_dict(load_file(path))
     except (ConfigError, WeightsError, RuntimeError, SafetensorError) as error:
         raise BundleError(f'{folder}: the model cannot be rebuilt: {error}') from error

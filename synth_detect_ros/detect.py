@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from synth_detect_ros.bundle import load_bundle
 from synth_detect_ros.detectors.inference import Inference
+from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.errors import ConfigError, GeometryError
 from synth_detect_ros.structures import Detections
 
@@ -72,6 +73,7 @@ class Predictor:
         detector, self.info = load_bundle(bundle, str(self.device))
         self.classes = detector.classes
         self.has_masks = detector.has_masks
+        assert isinstance(detector, RCNN)
         self._inference = Inference(detector, self.device, runtime, threads)
         self._trained_proposals = detector.config.proposals
         self.keep_proposals(proposals)

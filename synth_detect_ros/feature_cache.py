@@ -107,7 +107,7 @@ class FeatureCache:
 
     def put(self, entry: int, maps: Sequence[torch.Tensor]) -> None:
         """Keep the maps of an entry, from any device and in any precision."""
-        flat = torch.cat([m.detach().to('cpu', self.layout.dtype).flatten() for m in maps])
+        flat = torch.cat([m.detach().cpu().float().flatten() for m in maps]).to(self.layout.dtype)
         self._entries[entry] = flat.view(torch.uint8).numpy()
         self.ready[entry] = True
 

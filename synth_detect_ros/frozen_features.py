@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from synth_detect_ros.batches import Losses, send
 from synth_detect_ros.dataset.loader import TrainingSet, read_image
-from synth_detect_ros.detectors.rcnn import RCNN, Target, to_tensor
+from synth_detect_ros.detectors.contract import Detector, Target, to_tensor
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.feature_cache import FeatureCache, Layout, cache_key
 from synth_detect_ros.options import to_mapping
@@ -35,7 +35,7 @@ class CachedItem:
     Attributes:
         entry: of the cache.
         image: (H, W, 3) uint8 RGB; None where the cache has the entry.
-        target: see `RCNN.forward`.
+        target: see `Detector.forward`.
     """
 
     entry: int
@@ -90,7 +90,7 @@ class FrozenFeatures:
     """
 
     def __init__(
-        self, detector: RCNN, images: TrainingSet, folder: Path, dtype: str, *, amp: bool
+        self, detector: Detector, images: TrainingSet, folder: Path, dtype: str, *, amp: bool
     ) -> None:
         self._detector = detector
         self._device = next(detector.parameters()).device
@@ -133,14 +133,15 @@ class FrozenFeatures:
     def _read(self, items: Sequence[CachedItem]) -> list[torch.Tensor]:
         """Return the (B, C_i, H_i, W_i) float32 maps of a batch."""
         levels = zip(*(self.cache.get(item.entry) for item in items), strict=True)
-        maps = {str(i): torch.stack(level) for i, level in enumerate(levels)}
+        with torch.autocast('cpu', enabled=False):  # there it refuses float16
+            maps = {str(i): torch.stack(level) for i, level in enumerate(levels)}
         return [m.float() for m in send(maps, self._device).values()]
 
 
-def features_key(detector: RCNN, images: TrainingSet, dtype: str, *, amp: bool) -> str:
+def features_key(detector: Detector, images: TrainingSet, dtype: str, *, amp: bool) -> str:
     """Return the name of a cache: it changes with all that the features depend on."""
     assert images.augment is not None
-    stage = detector.neck.first_stage
+    stage = detector.first_stage
     facts = {
         'format': FORMAT,
         'network': repr(stage),

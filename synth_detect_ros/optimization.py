@@ -7,10 +7,10 @@ import math
 import torch
 
 from synth_detect_ros.config import OptimizerConfig
-from synth_detect_ros.detectors.rcnn import RCNN
+from synth_detect_ros.detectors.contract import Detector
 
 
-def build_optimizer(config: OptimizerConfig, detector: RCNN) -> torch.optim.SGD:
+def build_optimizer(config: OptimizerConfig, detector: Detector) -> torch.optim.SGD:
     """Return the optimiser; what may be thawed is a group of its own, as fused SGD needs it."""
     stages = [p for stage in detector.stages.values() for p in stage.parameters()]
     known = set(map(id, stages))

@@ -28,8 +28,9 @@ from synth_detect_ros.bundle import save_bundle
 from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.dataset.loader import TrainingSet
 from synth_detect_ros.detect import choose_device
+from synth_detect_ros.detectors.build import build_detector
+from synth_detect_ros.detectors.contract import to_tensor
 from synth_detect_ros.detectors.freezing import apply_freeze, thaw_at
-from synth_detect_ros.detectors.rcnn import RCNN, to_tensor
 from synth_detect_ros.errors import ConfigError, StorageError, TrainingError
 from synth_detect_ros.frozen_features import FrozenFeatures
 from synth_detect_ros.optimization import build_optimizer, has_bfloat16, learning_rate
@@ -108,7 +109,7 @@ class _Run:
         self.device = choose_device(config.device)
         self.data = open_data(config)
         torch.manual_seed(config.seed)
-        self.detector = RCNN(config.detector, self.data.classes).to(self.device)
+        self.detector = build_detector(config.detector, self.data.classes).to(self.device)
         self.freeze = apply_freeze(self.detector, self.detector.stages, config.freeze)
         logger.info('%s', self.freeze)
         self.amp = config.amp and has_bfloat16(self.device)

@@ -16,7 +16,7 @@ import numpy as np
 from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.dataset.coco import read_coco
 from synth_detect_ros.dataset.loader import read_image
-from synth_detect_ros.detectors.rcnn import RCNN, to_tensor
+from synth_detect_ros.detectors.contract import Detector, to_tensor
 from synth_detect_ros.evaluate import score_detections
 
 
@@ -61,7 +61,7 @@ class Validation:
         pick = np.linspace(0, len(rows) - 1, min(len(rows), config.val_max_images)).astype(int)
         return cls(name, folder, truth, [rows[i] for i in pick])
 
-    def score(self, detector: RCNN) -> dict[str, Any]:
+    def score(self, detector: Detector) -> dict[str, Any]:
         """Return the metrics of a detector, see `evaluate.score_detections`; {} for no images."""
         if not self.rows:
             return {}

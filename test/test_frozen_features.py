@@ -12,8 +12,9 @@ from synth_detect_ros import train as train_module
 from synth_detect_ros.config import AugmentConfig
 from synth_detect_ros.dataset import loader
 from synth_detect_ros.dataset.loader import TrainingSet, read_labelled
+from synth_detect_ros.detectors.contract import to_tensor
 from synth_detect_ros.detectors.freezing import apply_freeze
-from synth_detect_ros.detectors.rcnn import RCNN, to_tensor
+from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.errors import ConfigError, DatasetError
 from synth_detect_ros.frozen_features import FrozenFeatures, features_key
 from synth_detect_ros.train import train

@@ -5,8 +5,9 @@ import pytest
 import torch
 from tiny import CLASSES, detector_config
 
+from synth_detect_ros.detectors.contract import to_tensor
 from synth_detect_ros.detectors.inference import Inference
-from synth_detect_ros.detectors.rcnn import RCNN, to_tensor
+from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.detectors.runtimes import Dense, build_runtime
 from synth_detect_ros.errors import ConfigError
 

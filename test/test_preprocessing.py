@@ -5,8 +5,8 @@ import pytest
 import torch
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
+from synth_detect_ros.detectors.contract import to_tensor
 from synth_detect_ros.detectors.preprocessing import Preprocessing
-from synth_detect_ros.detectors.rcnn import to_tensor
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 

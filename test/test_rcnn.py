@@ -5,7 +5,8 @@ import pytest
 import torch
 from tiny import CLASSES, HEIGHT, WIDTH, detector_config
 
-from synth_detect_ros.detectors.rcnn import RCNN, to_tensor
+from synth_detect_ros.detectors.contract import to_tensor
+from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.structures import Detections
 
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor
@@ -21,17 +18,15 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from synth_detect_ros.config import DetectorConfig
 from synth_detect_ros.detectors.backbones import Extractor, build_extractor
+from synth_detect_ros.detectors.contract import Detector, Found, Target
 from synth_detect_ros.detectors.freezing import Stage
 from synth_detect_ros.detectors.roi_pooling import RoIPooling
-from synth_detect_ros.structures import Detections
 
-Target = Mapping[str, torch.Tensor]
 Maps = dict[str, torch.Tensor]
 
 ROI_SIZE = 7
@@ -77,30 +72,6 @@ class Neck(nn.Module):
         return named if self.pyramid is None else self.pyramid(named)
 
 
-@dataclass(frozen=True)
-class Frame:
-    """What the network makes of the size of an image; (height, width) each.
-
-    Attributes:
-        image: before [px].
-        resized: as the network sees it [px].
-        padded: with zeros at the right and at the bottom, a multiple of 32 [px].
-    """
-
-    image: tuple[int, int]
-    resized: tuple[int, int]
-    padded: tuple[int, int]
-
-    def resize(self, target: Target) -> dict[str, torch.Tensor]:
-        """Return a target as it is for the resized image."""
-        boxes = resize_boxes(target['boxes'], list(self.image), list(self.resized))
-        resized = {**target, 'boxes': boxes}
-        if 'masks' in target:
-            masks = target['masks'][:, None].float()
-            resized['masks'] = nn.functional.interpolate(masks, size=self.resized)[:, 0].byte()
-        return resized
-
-
 class SecondStageHead(nn.Module):
     """Box head of a C4 detector: the extractor's last part on each crop, then its mean."""
 
@@ -113,146 +84,42 @@ class SecondStageHead(nn.Module):
         return self.second_stage(crops).mean(dim=(2, 3))
 
 
-class _Transform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision is not typed
-    """Torchvision's preprocessing without its random choice of one of several sizes.
-
-    The random numbers of a training step are then the same whether its images are looked at or
-    their features are known.
-    """
-
-    def torch_choice(self, sizes: Sequence[int]) -> int:
-        """Return the only size."""
-        return sizes[0]
-
-
-class RCNN(nn.Module):
-    """A two-stage detector.
-
-    Args:
-        config: the network.
-        classes: class names; label i is classes[i].
-        load_weights: False leaves the extractor's weights to the caller.
-
-    Attributes:
-        stages: the extractor's stages, for the freeze dial.
-        weights_source: where the extractor's weights came from.
-    """
+class RCNN(Detector):
+    """A two-stage detector: regions are proposed, then looked at one by one."""
 
     def __init__(
         self, config: DetectorConfig, classes: Sequence[str], *, load_weights: bool = True
     ) -> None:
-        super().__init__()
-        self.config = config
-        self.classes = tuple(classes)
         extractor = build_extractor(config, load=load_weights)
-        self.stages = extractor.stages
-        self.weights_source = extractor.source
-        self.transform = _Transform(
-            config.min_side,
-            config.max_side,
-            list(config.pixel_mean or extractor.mean),
-            list(config.pixel_std or extractor.std),
-        )
+        super().__init__(config, classes, extractor)
         self.neck = Neck(extractor, config)
         self.rpn = _rpn(config, self.neck.out_channels, extractor.strides)
         self.roi_heads = _roi_heads(config, extractor, self.neck.out_channels, len(classes) + 1)
+
+    @property
+    def first_stage(self) -> Stage:
+        """What the extractor does with the whole image."""
+        return self.neck.first_stage
 
     @property
     def has_masks(self) -> bool:
         """Whether detections come with masks."""
         return bool(self.roi_heads.has_mask())
 
-    def forward(
-        self, images: Sequence[torch.Tensor], targets: Sequence[Target]
-    ) -> dict[str, torch.Tensor]:
-        """Return the named losses of a batch; the detector must be in training mode.
-
-        Args:
-            images: (3, H, W) float in [0, 1], RGB; sizes may differ.
-            targets: `boxes` (N, 4) float [px, edges], `labels` (N,) int64 class indices, and for
-                masks `masks` (N, H, W) uint8. N = 0 is legal.
-        """
-        batch, resized = self.transform(list(images), [dict(t) for t in targets])
-        return self._losses(batch, self.neck.first_stage(batch.tensors), resized)
-
-    @torch.no_grad()
-    def features(self, image: torch.Tensor) -> tuple[list[torch.Tensor], Frame]:
-        """Return the (1, C_i, H_i, W_i) maps of the first stage, in inference mode or frozen.
-
-        Args:
-            image: (3, H, W) float in [0, 1], RGB.
-        """
-        batch, _ = self.transform([image])
-        height, width = batch.tensors.shape[-2:]
-        frame = Frame((image.shape[1], image.shape[2]), batch.image_sizes[0], (height, width))
-        return self.neck.first_stage(batch.tensors), frame
-
-    def losses_of(
-        self, maps: Sequence[torch.Tensor], frame: Frame, targets: Sequence[Target]
-    ) -> dict[str, torch.Tensor]:
-        """Return the named losses of a batch whose maps are known; see `forward`.
-
-        Args:
-            maps: (B, C_i, H_i, W_i) of the first stage; see `features`.
-            frame: size of all images.
-            targets: of the images.
-        """
-        # Only the size of the batch is looked at: one zero stands for all of its pixels.
-        blank = maps[0].new_zeros(()).expand(len(targets), 3, *frame.padded)
-        batch = ImageList(blank, [frame.resized] * len(targets))
-        return self._losses(batch, maps, [frame.resize(t) for t in targets])
-
     def _losses(
-        self, batch: ImageList, first: Sequence[torch.Tensor], resized: Sequence[Target]
+        self, batch: ImageList, first: Sequence[torch.Tensor], targets: Sequence[Target]
     ) -> dict[str, torch.Tensor]:
-        targets = [{**t, 'labels': t['labels'] + 1} for t in resized]
+        targets = [{**t, 'labels': t['labels'] + 1} for t in targets]
         maps = self.neck.join(first)
         proposals, rpn_losses = self.rpn(batch, maps, targets)
         _, box_losses = self.roi_heads(maps, proposals, batch.image_sizes, targets)
         return {**rpn_losses, **box_losses}
 
-    @torch.inference_mode()
-    def detect(self, images: Sequence[torch.Tensor]) -> list[Detections]:
-        """Return what is found in each image; the detector must be in inference mode.
-
-        Args:
-            images: (3, H, W) float in [0, 1], RGB; sizes may differ.
-        """
-        batch, _ = self.transform(list(images))
-        maps = self.neck(batch.tensors)
+    def _find(self, batch: ImageList, first: Sequence[torch.Tensor]) -> list[Found]:
+        maps = self.neck.join(first)
         proposals, _ = self.rpn(batch, maps)
         found, _ = self.roi_heads(maps, proposals, batch.image_sizes)
-        sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in images]
-        return [
-            _detections(f) for f in self.transform.postprocess(found, batch.image_sizes, sizes)
-        ]
-
-
-def _detections(found: Mapping[str, torch.Tensor]) -> Detections:
-    """Turn torchvision's output, labels from 1, into ours."""
-    masks = found.get('masks')
-    return Detections(
-        labels=found['labels'].cpu().numpy().astype(np.int64) - 1,
-        scores=found['scores'].cpu().numpy().astype(np.float64),
-        boxes=found['boxes'].cpu().numpy().astype(np.float64),
-        masks=None if masks is None else (masks[:, 0] >= 0.5).cpu().numpy(),
-    )
-
-
-def to_tensor(image: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
-    """Turn an image into the detector's input: THE preprocessing of training, evaluation and node.
-
-    Resizing and normalisation follow inside the detector, with the values of its bundle.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        device: where the tensor goes.
-
-    Returns:
-        (3, H, W) float32 in [0, 1].
-    """
-    tensor = torch.from_numpy(np.ascontiguousarray(image)).to(device)
-    return tensor.permute(2, 0, 1).float().div_(255)
+        return list(found)
 
 
 def norm_layer(config: DetectorConfig) -> Callable[[int], nn.Module] | None:
