@@ -221,6 +221,26 @@ class ReplayConfig(Options):
 
 
 @dataclass(frozen=True)
+class LossConfig(Options):
+    """Losses of a two-stage detector; as in torchvision, all with weight 1.
+
+    A beta is in the unit of its coder: the paper's toolchain has 1 in both stages.
+    """
+
+    rpn_beta: float = option(
+        1 / 9, 'error of a proposal at which its loss turns from a square into a line', low=1e-6
+    )
+    box_beta: float = option(
+        1 / 9, 'error of a box at which its loss turns from a square into a line', low=1e-6
+    )
+    objectness: float = option(1.0, 'weight of object or background', low=0)
+    rpn_box: float = option(1.0, 'weight of the proposals', low=0)
+    classes: float = option(1.0, 'weight of the classes', low=0)
+    box: float = option(1.0, 'weight of the boxes', low=0)
+    mask: float = option(1.0, 'weight of the masks', low=0)
+
+
+@dataclass(frozen=True)
 class DetectorConfig(Options):
     """The network."""
 
@@ -261,14 +281,52 @@ class DetectorConfig(Options):
     anchor_scale: float = option(
         8.0, 'side of the smallest anchor over the stride of its map', low=1, high=64
     )
+    anchor_octaves: tuple[float, ...] = option(
+        (0.5, 1.0, 2.0, 4.0), 'c4: sides of the anchors, in anchor_scale times stride', low=1e-3
+    )
     min_side: int = option(480, 'shorter side the network sees', unit='px', low=32, high=4096)
     max_side: int = option(1333, 'longest side the network sees', unit='px', low=32, high=8192)
-    proposals: int = option(300, 'proposals kept', low=1, high=10000)
+    rpn_channels: int = option(0, 'width of the proposal head; 0: as the maps', low=0, high=4096)
+    rpn_dilation: int = option(1, 'dilation of its 3x3 convolution', low=1, high=8)
+    rpn_coder: tuple[float, float, float, float] = option(
+        (1.0, 1.0, 1.0, 1.0), 'scale of its codes: x, y, log width, log height', low=1e-3
+    )
+    rpn_iou: tuple[float, float] = option(
+        (0.3, 0.7), 'overlap below which an anchor is background, from which an object',
+        low=0, high=1,
+    )  # fmt: skip
     rpn_batch: int = option(256, 'anchors in the loss, half of them positive', low=2)
+    rpn_candidates: int = option(
+        0, 'best boxes of a map that may become proposals; 0: as many as kept, twice in training',
+        low=0,
+    )  # fmt: skip
+    rpn_nms_iou: float = option(
+        0.7, 'overlap at which the weaker proposal is dropped', low=0, high=1
+    )
+    proposals: int = option(300, 'proposals kept', low=1, high=10000)
+    roi_size: int = option(
+        0, 'side of the crop of a proposal; 0: 14 before a stage of the extractor, else 7',
+        unit='bins', low=0, high=64,
+    )  # fmt: skip
+    roi_pool: int = option(1, 'max pooling of the crop', unit='bins', low=1, high=7)
+    box_coder: tuple[float, float, float, float] = option(
+        (10.0, 10.0, 5.0, 5.0), 'scale of the box codes: x, y, log width, log height', low=1e-3
+    )
+    box_iou: float = option(
+        0.5, 'overlap from which a proposal is trained to be an object', low=0, high=1
+    )
     box_batch: int = option(64, 'proposals in the loss, a quarter of them positive', low=4)
     score_threshold: float = option(0.05, 'detections below are dropped', low=0, high=1)
     nms_iou: float = option(0.5, 'overlap at which the weaker detection is dropped', low=0, high=1)
     max_detections: int = option(100, 'detections kept an image', low=1, high=10000)
+    loss: LossConfig = option(LossConfig, 'losses of the two stages')
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0 < self.roi_size < self.roi_pool:
+            raise ConfigError(
+                f'roi_pool: {self.roi_pool} leaves nothing of a crop of roi_size {self.roi_size}'
+            )
 
 
 @dataclass(frozen=True)
@@ -276,6 +334,10 @@ class OptimizerConfig(Options):
     """Stochastic gradient descent and its schedule."""
 
     lr: float = option(0.02, 'learning rate', low=1e-9, high=10)
+    extractor_lr: float = option(
+        1.0, "learning rate of the extractor, where it trains, over that of the rest",
+        low=1e-6, high=10,
+    )  # fmt: skip
     momentum: float = option(0.9, 'momentum', low=0, high=0.9999)
     weight_decay: float = option(1e-4, 'L2 penalty', low=0, high=1)
     warmup_steps: int = option(100, 'steps of linear warm-up', low=0)

@@ -40,6 +40,14 @@ def learning_rate(config: OptimizerConfig, step: int, share: float) -> float:
     return config.lr * warmup
 
 
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, config: OptimizerConfig, lr: float
+) -> None:
+    """Give the groups of `build_optimizer` the learning rate of a step, the extractor its own."""
+    rest, stages = optimizer.param_groups
+    rest['lr'], stages['lr'] = lr, lr * config.extractor_lr
+
+
 def has_bfloat16(device: torch.device) -> bool:
     """Return whether a device computes in bfloat16 faster than in float32."""
     if device.type == 'cuda':

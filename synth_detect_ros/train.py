@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
@@ -33,8 +32,13 @@ from synth_detect_ros.detectors.contract import to_tensor
 from synth_detect_ros.detectors.freezing import apply_freeze, thaw_at
 from synth_detect_ros.errors import ConfigError, StorageError, TrainingError
 from synth_detect_ros.frozen_features import FrozenFeatures
-from synth_detect_ros.optimization import build_optimizer, has_bfloat16, learning_rate
-from synth_detect_ros.options import to_mapping, to_yaml
+from synth_detect_ros.optimization import (
+    build_optimizer,
+    has_bfloat16,
+    learning_rate,
+    set_learning_rate,
+)
+from synth_detect_ros.options import build, read_mapping, to_mapping, to_yaml
 from synth_detect_ros.run_log import RunLog
 from synth_detect_ros.training_data import open_data
 
@@ -133,8 +137,8 @@ class _Run:
         stored = self.out / CONFIG
         mine = to_mapping(self.config)
         if stored.is_file():
-            theirs = yaml.safe_load(stored.read_text())
-            differ = [k for k in mine if k not in RESUMABLE and theirs.get(k) != mine[k]]
+            theirs = to_mapping(build(TrainConfig, read_mapping(stored), str(stored)))
+            differ = [k for k in mine if k not in RESUMABLE and theirs[k] != mine[k]]
             if differ:
                 raise ConfigError(
                     f'{self.out} holds a run with another configuration ({", ".join(differ)} '
@@ -209,8 +213,7 @@ class _Run:
         # torchvision's samplers draw from the global generator.
         torch.manual_seed(config.seed * 1_000_003 + progress.step)
         progress.lr = learning_rate(config.optimizer, progress.step, progress.share(config))
-        for group in self.optimizer.param_groups:
-            group['lr'] = progress.lr
+        set_learning_rate(self.optimizer, config.optimizer, progress.lr)
         self.detector.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             losses = compute()

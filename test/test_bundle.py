@@ -122,3 +122,28 @@ def test_unknown_device_lists_the_choices(name):
 def test_absent_gpu_is_named():
     with pytest.raises(ConfigError, match='PyTorch sees'):
         choose_device(f'cuda:{torch.cuda.device_count()}')
+
+
+# Options of a bundle that was written before there were settings of the paper's toolchain.
+BEFORE = (
+    'architecture', 'neck', 'backbone', 'weights', 'pixel_mean', 'pixel_std', 'fpn_channels',
+    'fpn_finest_stride', 'norm', 'box_head_convs', 'box_head_channels', 'anchor_ratios',
+    'anchor_scale', 'min_side', 'max_side', 'proposals', 'rpn_batch', 'box_batch',
+    'score_threshold', 'nms_iou', 'max_detections',
+)  # fmt: skip
+# What they did without being asked.
+MEANT = {
+    'anchor_octaves': (0.5, 1.0, 2.0, 4.0), 'rpn_channels': 0, 'rpn_dilation': 1,
+    'rpn_coder': (1.0,) * 4, 'rpn_iou': (0.3, 0.7), 'rpn_candidates': 0, 'rpn_nms_iou': 0.7,
+    'roi_size': 0, 'roi_pool': 1, 'box_coder': (10.0, 10.0, 5.0, 5.0), 'box_iou': 0.5,
+}  # fmt: skip
+
+
+def test_older_bundle_means_what_it_meant(bundle):
+    now = load_bundle(bundle)[0]
+    stored = yaml.safe_load((bundle / 'model.yaml').read_text())['detector']
+    edit(bundle, detector={key: stored[key] for key in BEFORE})
+    old = load_bundle(bundle)[0]
+    assert {key: getattr(old.config, key) for key in MEANT} == MEANT
+    tensor = torch.rand(3, HEIGHT, WIDTH)
+    np.testing.assert_array_equal(old.detect([tensor])[0].boxes, now.detect([tensor])[0].boxes)

@@ -18,6 +18,12 @@ NETWORKS = [
     {'architecture': 'mask_rcnn'},
     {'neck': 'c4', 'backbone': 'resnet18'},
     {'norm': 'none', 'box_head_convs': 0},
+    {'roi_size': 10, 'roi_pool': 2, 'rpn_channels': 12, 'rpn_coder': [10, 10, 5, 5]},
+    {
+        **{'neck': 'c4', 'backbone': 'resnet18', 'architecture': 'mask_rcnn'},
+        **{'anchor_octaves': [1, 2], 'rpn_dilation': 2, 'rpn_candidates': 400, 'rpn_nms_iou': 0.5},
+        **{'rpn_coder': [2, 3, 4, 5], 'box_coder': [5, 4, 3, 2], 'roi_size': 14, 'roi_pool': 2},
+    },
 ]
 SIZES = [(96, 128), (97, 140), (200, 150)]
 

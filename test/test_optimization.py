@@ -7,7 +7,12 @@ from tiny import CLASSES, detector_config
 
 from synth_detect_ros.config import OptimizerConfig
 from synth_detect_ros.detectors.rcnn import RCNN
-from synth_detect_ros.optimization import build_optimizer, has_bfloat16, learning_rate
+from synth_detect_ros.optimization import (
+    build_optimizer,
+    has_bfloat16,
+    learning_rate,
+    set_learning_rate,
+)
 
 
 @pytest.mark.parametrize('schedule', ['cosine', 'steps', 'constant'])
@@ -16,6 +21,29 @@ def test_learning_rate_warms_up_and_never_rises_again(schedule):
     rates = [learning_rate(config, step, step / 100) for step in range(100)]
     assert rates[0] == pytest.approx(config.lr / 10)
     assert (np.diff(rates[10:]) <= 1e-12).all()
+
+
+def test_toolchain_divides_by_ten_at_its_two_steps():
+    config = OptimizerConfig(lr=3e-4, schedule='steps', milestones=(0.6, 0.8), warmup_steps=0)
+    steps = (0, 899_999, 900_000, 1_199_999, 1_200_000, 1_499_999)
+    rates = [learning_rate(config, step, step / 1_500_000) for step in steps]
+    assert rates == pytest.approx([3e-4, 3e-4, 3e-5, 3e-5, 3e-6, 3e-6])
+
+
+def test_extractor_has_a_learning_rate_of_its_own():
+    config = OptimizerConfig(extractor_lr=0.1, weight_decay=0.0)
+    detector = RCNN(detector_config(), CLASSES)
+    optimizer = build_optimizer(config, detector)
+    set_learning_rate(optimizer, config, 0.5)
+    before = {name: p.detach().clone() for name, p in detector.named_parameters()}
+    for parameter in detector.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    extractor = {id(p) for p in detector.stages['first_stage'].parameters()}
+    for name, parameter in detector.named_parameters():
+        moved = 0.05 if id(parameter) in extractor else 0.5
+        wanted = torch.full_like(parameter, moved)
+        torch.testing.assert_close(before[name] - parameter, wanted, atol=1e-5, rtol=0, msg=name)
 
 
 def test_layers_that_thaw_later_train_with_the_others():

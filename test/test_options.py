@@ -129,6 +129,11 @@ def test_freeze_dial_lists_its_positions():
             config.TrainConfig(freeze=bad)
 
 
+def test_crop_must_be_as_large_as_what_is_pooled():
+    with pytest.raises(ConfigError, match='roi_pool: 4 leaves nothing'):
+        config.DetectorConfig(roi_size=3, roi_pool=4)
+
+
 def test_real_validation_needs_images_and_annotations():
     with pytest.raises(ConfigError, match='give both or none'):
         config.TrainConfig(val_images='somewhere')

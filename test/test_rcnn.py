@@ -26,6 +26,15 @@ def target(count):
     }
 
 
+def test_single_map_has_the_anchors_of_the_toolchain():
+    detector = build(neck='c4', anchor_scale=16, anchor_octaves=(0.25, 0.5, 1, 2))
+    anchors = detector.rpn.anchor_generator
+    assert anchors.num_anchors_per_location() == [12]
+    width, height = (anchors.cell_anchors[0][:, 2:] - anchors.cell_anchors[0][:, :2]).T
+    sides = {round(float(s) / 16) * 16 for s in (width * height).sqrt()}
+    assert sides == {64, 128, 256, 512}
+
+
 @pytest.mark.parametrize('neck', ['fpn', 'c4'])
 @pytest.mark.parametrize('architecture', ['faster_rcnn', 'mask_rcnn'])
 @pytest.mark.parametrize('counts', [(0, 0), (1, 0), (2, 1)])

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from torchvision.ops import MultiScaleRoIAlign
@@ -41,9 +42,22 @@ def test_values_and_gradients_are_those_of_torchvision(levels, bins):
         assert torch.allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.parametrize(('bins', 'shrink', 'side'), [(14, 2, 7), (9, 2, 4), (17, 1, 17)])
+def test_of_shrunk_crops_the_largest_values_are_kept(bins, shrink, side):
+    features, rois = maps(2), boxes(6, 5)
+    large = RoIPooling(['0', '1'], bins)(features, rois, SIZES)
+    pooling = RoIPooling(['0', '1'], bins, shrink)
+    small = pooling(features, rois, SIZES)
+    assert pooling.side == side
+    assert small.shape[2:] == (side, side)
+    for y, x in np.ndindex(side, side):
+        square = large[:, :, shrink * y : shrink * (y + 1), shrink * x : shrink * (x + 1)]
+        torch.testing.assert_close(small[:, :, y, x], square.amax((2, 3)))
+
+
 @pytest.mark.parametrize('counts', [(0, 0), (0, 4), (4, 0)])
 def test_images_without_boxes_are_legal(counts):
-    crops = RoIPooling(['0', '1'], 7).train()(maps(2), boxes(*counts), SIZES)
+    crops = RoIPooling(['0', '1'], 14, 2).train()(maps(2), boxes(*counts), SIZES)
     assert crops.shape == (sum(counts), 3, 7, 7)
 
 

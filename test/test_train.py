@@ -227,3 +227,16 @@ def test_stored_configuration_reads_back(dataset, tmp_path):
     train(config)
     stored = yaml.safe_load((tmp_path / 'run' / 'train.yaml').read_text())
     assert stored['detector']['fpn_channels'] == config.detector.fpn_channels
+
+
+def test_run_begun_before_there_was_an_option_goes_on(dataset, tmp_path):
+    config = train_config(dataset, tmp_path / 'run', steps=2)
+    train(config)
+    path = tmp_path / 'run' / 'train.yaml'
+    stored = yaml.safe_load(path.read_text())
+    del stored['optimizer']['extractor_lr'], stored['detector']['loss']
+    path.write_text(yaml.safe_dump(stored))
+    train(config)
+    path.write_text(yaml.safe_dump({**stored, 'optimizer': {'extractor_lr': 0.5}}))
+    with pytest.raises(ConfigError, match='optimizer differ'):
+        train(config)

@@ -22,7 +22,8 @@ from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 from synth_detect_ros.detectors.box_head import FastBoxHead, can_be_fast
 from synth_detect_ros.detectors.folding import fold_batch_norm
 from synth_detect_ros.detectors.preprocessing import Preprocessing
-from synth_detect_ros.detectors.rcnn import RCNN, ROI_SIZE
+from synth_detect_ros.detectors.rcnn import RCNN
+from synth_detect_ros.detectors.roi_heads import SecondStageHeads
 from synth_detect_ros.detectors.runtimes import Dense, build_runtime
 from synth_detect_ros.masks import paste_masks
 from synth_detect_ros.structures import Detections
@@ -61,7 +62,7 @@ class Inference:
         with torch.inference_mode():
             self._names = _names(self._dense, device)
         self.runtime, self._run = build_runtime(runtime, self._dense, device, threads)
-        self._head = _box_head(detector.roi_heads.box_head, device)
+        self._head = _box_head(detector.roi_heads, device)
         self._anchors: tuple[list[Size], list[torch.Tensor]] = ([], [])
         self.proposals = detector.config.proposals
         self.timings: dict[str, float] = {}
@@ -169,10 +170,10 @@ def _names(dense: Dense, device: torch.device) -> tuple[str, ...]:
     return dense.names
 
 
-def _box_head(head: nn.Module, device: torch.device) -> FastBoxHead | nn.Module:
-    if device.type == 'cpu' and can_be_fast(head):
-        return FastBoxHead(head, ROI_SIZE)
-    return fold_batch_norm(head)
+def _box_head(heads: SecondStageHeads, device: torch.device) -> FastBoxHead | nn.Module:
+    if device.type == 'cpu' and can_be_fast(heads.box_head):
+        return FastBoxHead(heads.box_head, heads.box_roi_pool.side)
+    return fold_batch_norm(heads.box_head)
 
 
 def _detections(

@@ -8,6 +8,7 @@ S^T @ G. torchvision's backward pass on a CPU is a single-threaded scatter, chan
 from __future__ import annotations
 
 import torch
+from torch.nn.functional import max_pool2d
 from torchvision.ops import MultiScaleRoIAlign
 
 # Samples a bin and axis.
@@ -21,11 +22,17 @@ class RoIPooling(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is no
 
     Args:
         names: of the maps to pool from.
-        size: side of the pooled square, in bins.
+        size: side of the sampled square, in bins.
+        shrink: side of the squares of bins of which only the largest value is kept.
+
+    Attributes:
+        side: of the crops, size // shrink.
     """
 
-    def __init__(self, names: list[str], size: int) -> None:
+    def __init__(self, names: list[str], size: int, shrink: int = 1) -> None:
         super().__init__(names, size, sampling_ratio=SAMPLES)
+        self.shrink = shrink
+        self.side = size // shrink
 
     def forward(
         self,
@@ -33,16 +40,26 @@ class RoIPooling(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is no
         boxes: list[torch.Tensor],
         image_shapes: list[tuple[int, int]],
     ) -> torch.Tensor:
-        """Return (R, C, size, size) crops of the maps.
+        """Return (R, C, side, side) crops of the maps.
 
         Args:
             x: (B, C, H_i, W_i) by name.
             boxes: (R_b, 4) of each image, xyxy edges [px of the image].
             image_shapes: (height, width) of each image [px].
         """
+        on_cpu = next(iter(x.values())).device.type == 'cpu'
+        sample = self._sample if on_cpu else super().forward
+        crops = sample(x, boxes, image_shapes)
+        return crops if self.shrink == 1 else max_pool2d(crops, self.shrink)
+
+    def _sample(
+        self,
+        x: dict[str, torch.Tensor],
+        boxes: list[torch.Tensor],
+        image_shapes: list[tuple[int, int]],
+    ) -> torch.Tensor:
+        """Return (R, C, size, size), the values `MultiScaleRoIAlign` returns."""
         maps = [m for name, m in x.items() if name in self.featmap_names]
-        if maps[0].device.type != 'cpu':
-            return super().forward(x, boxes, image_shapes)
         if self.scales is None or self.map_levels is None:
             super().forward(x, [b[:0] for b in boxes], image_shapes)  # finds the scales
         assert self.scales is not None and self.map_levels is not None
