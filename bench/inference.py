@@ -6,7 +6,7 @@ The peer is the same network with the same weights and proposals, assembled from
 `GeneralizedRCNN`, as it is: float32, NCHW, batch norm as a layer. Turns alternate in one run.
 Parity is measured on the same frames: for each confident detection of one side the best of the
 other.
-Without `--model` the network of the light preset gets random heads; its parity means little.
+Without `--model` the network of the preset fast_cpu gets random heads; its parity means little.
 """
 
 from __future__ import annotations
@@ -124,9 +124,9 @@ def frames(source: Path | None, size: tuple[int, int]) -> list[np.ndarray]:
 
 
 def scratch_bundle(folder: Path, weights: str) -> Path:
-    """Save the light preset's network with random heads."""
+    """Save the preset fast_cpu's network with random heads."""
     settings = [f'detector.weights={json.dumps(weights)}']
-    config = read_config(TrainConfig, preset_path('light'), settings)
+    config = read_config(TrainConfig, preset_path('fast_cpu'), settings)
     torch.manual_seed(0)
     return save_bundle(folder / 'bundle', RCNN(config.detector, ['object']), {})
 

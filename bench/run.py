@@ -43,7 +43,7 @@ def synth_detect(*words: object) -> None:
 
 
 def quick_model(data: Path, weights: Path, folder: Path) -> Path:
-    """Return the bundle of a detector of the light preset, trained for a minute or two."""
+    """Return the bundle of a detector of the preset fast_cpu, trained for a minute or two."""
     bundle = folder / 'run' / 'bundle'
     if bundle.is_dir():
         return bundle
@@ -56,7 +56,7 @@ def quick_model(data: Path, weights: Path, folder: Path) -> Path:
         '--backgrounds', data / 'backgrounds' / 'xtion_tabletop', '--count', MODEL_IMAGES,
     )  # fmt: skip
     synth_detect(
-        'train', '--config', 'light', '--dataset', folder / 'dataset', '--out', folder / 'run',
+        'train', '--config', 'fast_cpu', '--dataset', folder / 'dataset', '--out', folder / 'run',
         '--steps', MODEL_STEPS, '--set', f'detector.weights={weights / WEIGHTS_FILE}',
     )  # fmt: skip
     return bundle

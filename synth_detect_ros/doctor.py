@@ -83,7 +83,7 @@ def torch() -> Finding:
         'import torch, torchvision; from torchvision.ops import nms; '
         'nms(torch.zeros(1, 4), torch.zeros(1), 0.5); cuda = torch.cuda.is_available(); '
         'print(torch.__version__, "with torchvision", torchvision.__version__, end=", "); '
-        'print(torch.cuda.get_device_name() if cuda else "no GPU: train with the light preset")'
+        'print(torch.cuda.get_device_name() if cuda else "no GPU: train with the preset fast_cpu")'
     )
     good, text = _run(code)
     advice = '. Install matching versions: pip install torch torchvision.'

@@ -15,7 +15,7 @@ _FOLDERS = (
 
 
 def preset_path(name: str) -> Path:
-    """Return the file of a preset, for example `light`.
+    """Return the file of a preset, for example `fast_cpu`.
 
     Raises:
         ConfigError: there is no such preset.
@@ -29,5 +29,5 @@ def preset_path(name: str) -> Path:
 
 
 def preset_for(device: str) -> Path:
-    """Return the preset that suits a device type: `full` for `cuda`, else `light`."""
-    return preset_path('full' if device == 'cuda' else 'light')
+    """Return the preset that suits a device type: `fast_gpu` for `cuda`, else `fast_cpu`."""
+    return preset_path('fast_gpu' if device == 'cuda' else 'fast_cpu')

@@ -10,7 +10,7 @@ from synth_detect_ros.flags import config_of
 from synth_detect_ros.options import read_config
 
 
-@pytest.mark.parametrize('name', ['light', 'full'])
+@pytest.mark.parametrize('name', ['fast_cpu', 'fast_gpu'])
 def test_named_preset_is_the_file(name):
     args = build_parser().parse_args(['train', '--config', name, '--steps', '7'])
     config = config_of(args)
@@ -18,13 +18,13 @@ def test_named_preset_is_the_file(name):
     assert config.detector == read_config(TrainConfig, presets.preset_path(name)).detector
 
 
-def test_gpu_takes_the_full_preset_and_cpu_the_light_one():
-    assert presets.preset_for('cuda').stem == 'full'
-    assert presets.preset_for('cpu').stem == 'light'
+def test_preset_follows_the_device():
+    assert presets.preset_for('cuda').stem == 'fast_gpu'
+    assert presets.preset_for('cpu').stem == 'fast_cpu'
 
 
 def test_unknown_preset_lists_those_there_are():
-    with pytest.raises(ConfigError, match='Choose one of full, light'):
+    with pytest.raises(ConfigError, match='Choose one of fast_cpu, fast_gpu'):
         presets.preset_path('heavy')
 
 
