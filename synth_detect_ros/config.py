@@ -244,7 +244,9 @@ class LossConfig(Options):
 class DetectorConfig(Options):
     """The network."""
 
-    architecture: str = option('faster_rcnn', 'detector', choices=('faster_rcnn', 'mask_rcnn'))
+    architecture: str = option(
+        'faster_rcnn', 'detector; rfcn needs neck c4', choices=('faster_rcnn', 'mask_rcnn', 'rfcn')
+    )
     neck: str = option(
         'fpn',
         'what joins extractor and heads: a feature pyramid, or one map',
@@ -305,9 +307,13 @@ class DetectorConfig(Options):
     )
     proposals: int = option(300, 'proposals kept', low=1, high=10000)
     roi_size: int = option(
-        0, 'side of the crop of a proposal; 0: 14 before a stage of the extractor, else 7',
+        0, 'side of the crop of a proposal; 0: 18 for rfcn, 14 before a stage of the extractor, '
+        'else 7',
         unit='bins', low=0, high=64,
     )  # fmt: skip
+    position_bins: int = option(
+        3, 'rfcn: bins on each side of a proposal, each with maps of its own', low=1, high=9
+    )
     roi_pool: int = option(1, 'max pooling of the crop', unit='bins', low=1, high=7)
     box_coder: tuple[float, float, float, float] = option(
         (10.0, 10.0, 5.0, 5.0), 'scale of the box codes: x, y, log width, log height', low=1e-3
@@ -323,6 +329,8 @@ class DetectorConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.architecture == 'rfcn' and self.neck != 'c4':
+            raise ConfigError('detector.architecture: rfcn works on one map. Set neck: c4.')
         if 0 < self.roi_size < self.roi_pool:
             raise ConfigError(
                 f'roi_pool: {self.roi_pool} leaves nothing of a crop of roi_size {self.roi_size}'

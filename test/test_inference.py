@@ -17,6 +17,7 @@ NETWORKS = [
     {},
     {'architecture': 'mask_rcnn'},
     {'neck': 'c4', 'backbone': 'resnet18'},
+    {'neck': 'c4', 'architecture': 'rfcn'},
     {'norm': 'none', 'box_head_convs': 0},
     {'roi_size': 10, 'roi_pool': 2, 'rpn_channels': 12, 'rpn_coder': [10, 10, 5, 5]},
     {
@@ -28,13 +29,20 @@ NETWORKS = [
 SIZES = [(96, 128), (97, 140), (200, 150)]
 
 
+def scores_of(detector):
+    """Return the weights that make the scores of the classes."""
+    if detector.config.architecture == 'rfcn':
+        return detector.region_maps.maps.weight[: (len(CLASSES) + 1) * 9]
+    return detector.roi_heads.box_predictor.cls_score.weight
+
+
 @pytest.fixture(scope='module', params=range(len(NETWORKS)))
 def detector(request):
     torch.manual_seed(0)
     config = detector_config(score_threshold=0.0, **NETWORKS[request.param])
     detector = RCNN(config, CLASSES).eval()
     with torch.no_grad():  # spread what an untrained head scores, so that rounding ties nothing
-        detector.roi_heads.box_predictor.cls_score.weight.mul_(50)
+        scores_of(detector).mul_(50)
     return detector
 
 

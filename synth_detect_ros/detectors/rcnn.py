@@ -1,7 +1,8 @@
-"""Faster R-CNN and Mask R-CNN behind a frozen extractor, with a feature pyramid or a C4 head.
+"""Faster R-CNN, Mask R-CNN and R-FCN behind a frozen extractor.
 
-Built from torchvision's parts (Ren et al. 2015; He et al. 2017; Lin et al. 2017). What trains
-behind the extractor is normalised with group norm (Wu & He 2018), which works at batches of two.
+Built from torchvision's parts (Ren et al. 2015; He et al. 2017; Dai et al. 2016; Lin et al. 2017).
+What trains behind the extractor is normalised with group norm (Wu & He 2018), which works at
+batches of two.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 from torchvision.models.detection.image_list import ImageList
 
 from synth_detect_ros.config import DetectorConfig
@@ -17,12 +19,18 @@ from synth_detect_ros.detectors.contract import Detector, Found, Target
 from synth_detect_ros.detectors.freezing import Stage
 from synth_detect_ros.detectors.losses import weigh
 from synth_detect_ros.detectors.neck import Neck
+from synth_detect_ros.detectors.rfcn import PositionMaps, build_position_heads
 from synth_detect_ros.detectors.roi_heads import build_heads
 from synth_detect_ros.detectors.rpn import ProposalNetwork
 
 
 class RCNN(Detector):
-    """A two-stage detector: regions are proposed, then looked at one by one."""
+    """A two-stage detector: regions are proposed, then looked at one by one.
+
+    Attributes:
+        neck: maps of the image, in which regions are proposed.
+        region_maps: makes of them the maps in which regions are looked at.
+    """
 
     def __init__(
         self, config: DetectorConfig, classes: Sequence[str], *, load_weights: bool = True
@@ -31,7 +39,13 @@ class RCNN(Detector):
         super().__init__(config, classes, extractor)
         self.neck = Neck(extractor, config)
         self.rpn = ProposalNetwork(config, self.neck.out_channels, extractor.strides)
-        self.roi_heads = build_heads(config, extractor, self.neck.out_channels, len(classes) + 1)
+        count = len(classes) + 1
+        self.region_maps: nn.Module = nn.Identity()
+        if config.architecture == 'rfcn':
+            self.region_maps = PositionMaps(config, extractor, count)
+            self.roi_heads = build_position_heads(config, extractor.strides[-1], count)
+        else:
+            self.roi_heads = build_heads(config, extractor, self.neck.out_channels, count)
 
     @property
     def first_stage(self) -> Stage:
@@ -49,11 +63,13 @@ class RCNN(Detector):
         targets = [{**t, 'labels': t['labels'] + 1} for t in targets]
         maps = self.neck.join(first)
         proposals, rpn_losses = self.rpn(batch, maps, targets)
-        _, box_losses = self.roi_heads(maps, proposals, batch.image_sizes, targets)
+        _, box_losses = self.roi_heads(
+            self.region_maps(maps), proposals, batch.image_sizes, targets
+        )
         return weigh({**rpn_losses, **box_losses}, self.config.loss)
 
     def _find(self, batch: ImageList, first: Sequence[torch.Tensor]) -> list[Found]:
         maps = self.neck.join(first)
         proposals, _ = self.rpn(batch, maps)
-        found, _ = self.roi_heads(maps, proposals, batch.image_sizes)
+        found, _ = self.roi_heads(self.region_maps(maps), proposals, batch.image_sizes)
         return list(found)

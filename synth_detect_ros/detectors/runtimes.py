@@ -30,7 +30,7 @@ EXAMPLE = (1, 3, 96, 128)
 
 
 class Dense(nn.Module):
-    """Extractor, pyramid and proposal head of a detector, for one image.
+    """Extractor, pyramid, proposal head and maps of regions of a detector, for one image.
 
     Args:
         detector: in inference mode.
@@ -46,6 +46,7 @@ class Dense(nn.Module):
         self.extractor.to(memory_format=torch.channels_last)
         self.pyramid = detector.neck.pyramid
         self.head = detector.rpn.head
+        self.region_maps = fold_batch_norm(detector.region_maps)
         self.names: tuple[str, ...] = ()
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -63,6 +64,7 @@ class Dense(nn.Module):
             maps = self.pyramid(maps)
         self.names = tuple(maps)
         logits, deltas = self.head(list(maps.values()))
+        maps = self.region_maps(maps)
         return (
             *(m.permute(0, 2, 3, 1) for m in maps.values()),
             *(m.permute(0, 2, 3, 1).reshape(-1) for m in logits),
