@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import functools
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 from synth_detect_ros.config import (
     DetectConfig,
     EvaluateConfig,
+    ExperimentConfig,
     ExportConfig,
     SynthesizeConfig,
     TrainConfig,
@@ -81,6 +83,9 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument('--count', type=_positive, default=12, help='images on it; %(default)s')
     export = add('export', _export, 'write a data set in the format of YOLO or BOP')
     add_options(export, ExportConfig)
+    experiment = add('experiment', _experiment, 'run a grid of trainings and compare them')
+    experiment.add_argument('grid', metavar='NAME', help='file of a grid, or a shipped one')
+    add_options(experiment, ExperimentConfig, ('setup', 'out', 'jobs'))
     add('doctor', _doctor, 'check this machine and say what to do')
     return parser
 
@@ -179,6 +184,21 @@ def _export(args: argparse.Namespace) -> int:
         print(f'exported: {export(config)}')
 
     return _run_or_print(args, run)
+
+
+def _experiment(args: argparse.Namespace) -> int:
+    from synth_detect_ros.experiments.experiment import experiment
+
+    args.settings, args.overrides = args.overrides, []  # --set speaks of the cells
+    config = config_of(args)
+    if args.print_config:
+        print(to_yaml(config), end='')
+        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the cells are told, and save
+    with _bar('cell') as advance:
+        failed = experiment(config, advance)
+    print(f'results: {config.out}')
+    return _fail(f'{failed} cells failed, see the results', 1) if failed else 0
 
 
 def _doctor(args: argparse.Namespace) -> int:

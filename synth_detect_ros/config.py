@@ -471,6 +471,20 @@ class EvaluateConfig(Options):
 
 
 @dataclass(frozen=True)
+class ExperimentConfig(Options):
+    """`synth-detect experiment`: run a grid of trainings and compare them on real images."""
+
+    grid: str = option('', 'file of the grid, or name of one that comes with the package')
+    setup: str = option('', 'file with your cameras, objects and real frames', path='always')
+    out: str = option('', 'folder of results; grids that share it share their runs', path='always')
+    jobs: int = option(1, 'cells side by side; the cores are divided', low=1, high=64)
+    settings: tuple[str, ...] = option(
+        (),
+        'for every cell: train.<option>=value, synthesize.<option>=value, budgets.<option>=list',
+    )
+
+
+@dataclass(frozen=True)
 class ExportConfig(Options):
     """`synth-detect export`: hand a data set to other tools."""
 

@@ -39,7 +39,8 @@ def option(
     """Declare one field of a configuration.
 
     Args:
-        default: value when nothing is given; a configuration class makes a nested group.
+        default: value when nothing is given; a configuration class makes a nested group, `dict` an
+            empty mapping.
         help: one sentence for people: YAML comments, `--help`, ROS parameter descriptors.
         unit: SI or otherwise, as it should be shown.
         low: smallest legal number, also for each number of a range.
@@ -49,7 +50,7 @@ def option(
             `resolve_paths`.
     """
     metadata = dict(help=help, unit=unit, low=low, high=high, choices=tuple(choices), path=path)
-    if isinstance(default, type) and issubclass(default, Options):
+    if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -91,6 +92,8 @@ def coerce(value: Any, hint: Any, key: str) -> Any:
                 coerce(v, h, f'{key}[{i}]')
                 for i, (v, h) in enumerate(zip(value, hints, strict=True))
             )
+    elif origin is dict and isinstance(value, Mapping):
+        return dict(value)
     elif hint is float and _is_number(value):
         return float(value)
     elif hint is str and isinstance(value, Path):
@@ -116,6 +119,8 @@ def _type_name(hint: Any) -> str:
         if args[-1] is Ellipsis:
             return f'a list of {_type_name(args[0])}'
         return f'[{", ".join(map(_type_name, args))}]'
+    if typing.get_origin(hint) is dict:
+        return 'a mapping'
     names = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'text'}
     return names.get(hint, 'a group of options')
 
@@ -203,6 +208,18 @@ def read_config(
         ConfigError: see `build`; or an override is no `key=value`.
     """
     mapping = {} if path is None else _read_resolved(cls, path)
+    apply_overrides(mapping, overrides)
+    mapping = resolve_paths(cls, mapping, Path.cwd())
+    source = 'options' if path is None else f'options over {path}' if overrides else str(path)
+    return build(cls, mapping, source)
+
+
+def apply_overrides(mapping: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Set `group.key=value` overrides, values as YAML, in nested mappings.
+
+    Raises:
+        ConfigError: an override is no `key=value`, or its group is a value.
+    """
     for override in overrides:
         dotted, equals, text = override.partition('=')
         if not equals:
@@ -217,9 +234,6 @@ def read_config(
             group[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ConfigError(f'override {override!r}: the value is no YAML: {error}') from error
-    mapping = resolve_paths(cls, mapping, Path.cwd())
-    source = 'options' if path is None else f'options over {path}' if overrides else str(path)
-    return build(cls, mapping, source)
 
 
 def _read_resolved(cls: type[Options], path: Path) -> dict[str, Any]:

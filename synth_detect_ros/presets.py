@@ -1,4 +1,4 @@
-"""Ready-made configurations: the files of `config/presets`, by name."""
+"""Files that come with the package, by name: `config/presets` and `config/experiments`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from synth_detect_ros.errors import ConfigError
 _PACKAGE = Path(__file__).resolve().parent
 # A checkout, and what pip and colcon make of it: <prefix>/lib/python3.x/site-packages/<package>.
 _FOLDERS = (
-    _PACKAGE.parent / 'config' / 'presets',
-    _PACKAGE / '../../../../share/synth_detect_ros/config/presets',
+    _PACKAGE.parent / 'config',
+    _PACKAGE / '../../../../share/synth_detect_ros/config',
 )
 
 
@@ -20,11 +20,24 @@ def preset_path(name: str) -> Path:
     Raises:
         ConfigError: there is no such preset.
     """
-    found = {path.stem: path for folder in _FOLDERS for path in sorted(folder.glob('*.yaml'))}
+    return _shipped('presets', 'preset', name)
+
+
+def experiment_path(name: str) -> Path:
+    """Return the file of a grid of experiments, for example `table2`.
+
+    Raises:
+        ConfigError: there is no such grid.
+    """
+    return _shipped('experiments', 'experiment', name)
+
+
+def _shipped(folder: str, kind: str, name: str) -> Path:
+    files = (path for root in _FOLDERS for path in sorted((root / folder).glob('*.yaml')))
+    found = {path.stem: path for path in files}
     if name not in found:
-        raise ConfigError(
-            f'{name!r} is no file and no preset. Choose one of {", ".join(found) or "no presets"}.'
-        )
+        known = ', '.join(found) or f'no {kind}s'
+        raise ConfigError(f'{name!r} is no file and no {kind}. Choose one of {known}.')
     return found[name]
 
 

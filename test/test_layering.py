@@ -40,6 +40,7 @@ STOREYS = [
         ),
         *('show', 'train', 'training_data', 'validate'),
     ),
+    ('experiments',),
     ('cli', 'flags'),
     ('nodes',),
 ]

@@ -29,8 +29,8 @@ def test_unknown_preset_lists_those_there_are():
 
 
 def test_installed_package_finds_presets_below_its_prefix(tmp_path, monkeypatch):
-    folder = tmp_path / 'share'
+    folder = tmp_path / 'presets'
     folder.mkdir()
     (folder / 'own.yaml').write_text('steps: 3')
-    monkeypatch.setattr(presets, '_FOLDERS', (folder,))
+    monkeypatch.setattr(presets, '_FOLDERS', (tmp_path,))
     assert presets.preset_path('own') == folder / 'own.yaml'

@@ -1,0 +1,133 @@
+"""An experiment from its files to its results: render, train, score, write them down."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from synth_detect_ros.bundle import read_bundle_info
+from synth_detect_ros.config import EvaluateConfig, ExperimentConfig, SynthesizeConfig
+from synth_detect_ros.dataset.synthesize import synthesize
+from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.experiments.execute import RECORD, Pool, score_cell, train_cell
+from synth_detect_ros.experiments.grid import Camera, Grid, read_grid, read_setup
+from synth_detect_ros.experiments.plan import Run, class_names, plan, real_folder, slug
+from synth_detect_ros.experiments.real_split import write_split
+from synth_detect_ros.experiments.tables import write_results
+from synth_detect_ros.options import build
+
+logger = logging.getLogger(__name__)
+
+Tests = Mapping[str, EvaluateConfig]
+
+
+def experiment(
+    config: ExperimentConfig, report: Callable[[int, int], None] = lambda done, total: None
+) -> int:
+    """Run a grid, or go on with it, and write its results to `config.out`.
+
+    Args:
+        config: what to run; `grid`, `setup` and `out` are needed.
+        report: called with (runs done, runs in all).
+
+    Returns:
+        How many cells failed; the results say why.
+
+    Raises:
+        ConfigError: an option, the grid or the setup is wrong.
+        SynthDetectError: a data set cannot be made.
+        KeyboardInterrupt: passed on; the next run goes on.
+    """
+    missing = [key for key in ('grid', 'setup', 'out') if not getattr(config, key)]
+    if missing:
+        raise ConfigError(f'an experiment needs {", ".join(missing)}: give each of them')
+    out, grid = Path(config.out), read_grid(config.grid, config.settings)
+    setup = read_setup(Path(config.setup))
+    runs = plan(grid, setup, out)
+    tests = {camera.name: _tests(camera, grid, out) for camera in setup.cameras}
+    for folder, render in {r.render.out: r.render for r in runs if r.render}.items():
+        logger.info('data set %s', folder)
+        synthesize(render)
+    pool = Pool(config.jobs)
+    todo = {run.folder: run for run in runs}  # equal cells are trained once
+    tasks = [functools.partial(_do, pool, run, tests[run.camera.name]) for run in todo.values()]
+    errors = dict(zip(todo, pool.map(tasks, report), strict=True))
+    rows = [_row(run, tests[run.camera.name], errors[run.folder]) for run in runs]
+    write_results(grid, rows, out / (slug(Path(config.grid).stem)))
+    return sum(bool(row['error']) for row in rows)
+
+
+def _tests(camera: Camera, grid: Grid, out: Path) -> Tests:
+    """Return how each run of a camera is scored, by name of the labelled set."""
+    folder = real_folder(camera, grid.real_share, out)
+    split = write_split(camera.real, class_names(camera), grid.real_share, folder)
+    tests = {
+        real.name: EvaluateConfig(
+            images=real.images,
+            annotations=str(split[real.name]),
+            exclude=real.exclude,
+            worst=grid.overlays,
+            runtime='torch',
+        )
+        for real in camera.real
+    }
+    if grid.synthetic_validation:
+        tests['synthetic'] = _synthetic(camera, grid, out)
+    return tests
+
+
+def _synthetic(camera: Camera, grid: Grid, out: Path) -> EvaluateConfig:
+    """Render held-out images of the camera, with a seed of their own."""
+    options = build(SynthesizeConfig, camera.synthesize, camera.name)
+    count = grid.synthetic_validation
+    folder = out / 'data' / f'{slug(camera.name)}-validation-{count}'
+    synthesize(replace(options, count=count, seed=options.seed + 1, out=str(folder)))
+    return EvaluateConfig(
+        images=str(folder / 'images'),
+        annotations=str(folder / 'annotations.json'),
+        worst=grid.overlays,
+        runtime='torch',
+    )
+
+
+def _do(pool: Pool, run: Run, tests: Tests) -> None:
+    """Train and score one run, what is not there yet."""
+    workers = 0 if pool.threads == 1 else run.train.workers
+    train_cell(pool, replace(run.train, workers=workers))
+    for name, test in tests.items():
+        score_cell(pool, _test_of(run, name, test))
+
+
+def _test_of(run: Run, name: str, test: EvaluateConfig) -> EvaluateConfig:
+    digest = slug(name) + '-' + Path(test.annotations).parents[1].name.rpartition('-')[2]
+    folder = run.folder / 'scores'
+    overlays = str(folder / digest / 'overlays') if test.worst else ''
+    file = str(folder / f'{digest}.json')
+    return replace(test, model=str(run.folder / 'bundle'), json=file, overlays=overlays)
+
+
+def _row(run: Run, tests: Tests, error: str) -> dict[str, Any]:
+    """Return what is known of a run: its facts, and its metrics by labelled set."""
+    row: dict[str, Any] = {
+        'camera': run.camera.name,
+        'cell': run.cell,
+        **run.budget,
+        'error': error,
+        'folder': str(run.folder),
+    }
+    if not (run.folder / RECORD).is_file():
+        return row
+    info = read_bundle_info(run.folder / 'bundle')
+    row |= {**info['training'], 'trainable': info['freeze'].get('trainable')}
+    row |= json.loads((run.folder / RECORD).read_text())
+    row['scores'] = {}
+    for name, test in tests.items():
+        path = Path(_test_of(run, name, test).json)
+        if path.is_file():
+            row['scores'][name] = json.loads(path.read_text())
+    return row

@@ -1,0 +1,135 @@
+"""From a grid and a setup to runs: which data sets are needed, and what is trained on which."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from synth_detect_ros.config import SynthesizeConfig, TrainConfig
+from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.experiments.grid import Camera, Cell, Grid, Setup, merge
+from synth_detect_ros.options import Options, build, leaves, read_mapping
+from synth_detect_ros.presets import preset_path
+
+# What does not change what a run computes.
+MACHINE = ('out', 'workers', 'device', 'checkpoint_every', 'log_every')
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        camera: whose images it trains and is tested on.
+        cell: name of its cell.
+        budget: option of `train` -> value, where the grid has budgets.
+        train: what `synth-detect train` does.
+        render: what is rendered before; None: it trains on real images.
+    """
+
+    camera: Camera
+    cell: str
+    budget: Mapping[str, Any]
+    train: TrainConfig
+    render: SynthesizeConfig | None
+
+    @property
+    def folder(self) -> Path:
+        """Where its model, log and scores are."""
+        return Path(self.train.out)
+
+
+def class_names(camera: Camera) -> tuple[str, ...]:
+    """Return the names of a camera's objects.
+
+    Raises:
+        ConfigError: the objects file is missing or lists none.
+    """
+    path = Path(camera.synthesize.get('objects', ''))
+    rows = read_mapping(path).get('objects')
+    try:
+        return tuple(str(row['name']) for row in rows or ())
+    except (KeyError, TypeError):
+        raise ConfigError(f'{path}: wanted a list of objects, each with a name') from None
+
+
+def plan(grid: Grid, setup: Setup, out: Path) -> list[Run]:
+    """Return the runs of a grid: each cell, for each camera and budget.
+
+    Raises:
+        ConfigError: an option of a cell is unknown or out of bounds.
+    """
+    return [
+        _run(grid, setup, camera, cell, budget, out)
+        for camera in setup.cameras
+        for cell in grid.cells
+        for budget in _budgets(grid)
+    ]
+
+
+def _budgets(grid: Grid) -> Iterator[dict[str, Any]]:
+    if not grid.budgets:
+        yield {}
+    for key, values in grid.budgets.items():
+        if not isinstance(values, list):
+            raise ConfigError(f'budgets: {key}: wanted a list of values, got {values!r}')
+        for value in values:
+            yield {key: value}
+
+
+def _run(
+    grid: Grid, setup: Setup, camera: Camera, cell: Cell, budget: Mapping[str, Any], out: Path
+) -> Run:
+    where = f'{cell.name}, {camera.name}'
+    render, dataset = None, real_folder(camera, grid.real_share, out) / 'train'
+    if cell.data == 'synthetic':
+        options = merge(camera.synthesize, grid.synthesize, cell.synthesize)
+        render = build(SynthesizeConfig, options, where)
+        dataset = (
+            out / 'data' / f'{slug(camera.name)}-{digest(changed(render, ("out", "workers")))}'
+        )
+        render = replace(render, out=str(dataset))
+    options = merge(setup.train, grid.train, cell.train, budget)
+    preset = options.pop('preset', '')
+    if preset:
+        options = merge(read_mapping(preset_path(preset)), options)
+    backbone = options.get('detector', {}).get('backbone', TrainConfig().detector.backbone)
+    options = merge(options, {'detector': setup.extractors.get(backbone, {})})
+    train = build(TrainConfig, {**options, 'dataset': str(dataset)}, where)
+    key = digest({**changed(train, (*MACHINE, 'dataset')), 'data': str(dataset.relative_to(out))})
+    label = slug('-'.join([camera.name, cell.name, *map(str, budget.values())]))
+    found = sorted((out / 'runs').glob(f'*-{key}'))
+    folder = found[0] if found else out / 'runs' / f'{label}-{key}'
+    return Run(camera, cell.name, budget, replace(train, out=str(folder)), render)
+
+
+def real_folder(camera: Camera, share: float, out: Path) -> Path:
+    """Return where the split of a camera's real frames is kept."""
+    facts = [share, class_names(camera), *(list(vars(real).values()) for real in camera.real)]
+    return out / 'data' / f'{slug(camera.name)}-real-{digest(facts)}'
+
+
+def changed(config: Options, besides: Sequence[str]) -> dict[str, Any]:
+    """Return the options that differ from their defaults: new options leave old runs valid."""
+    default = {name: value for name, _, value in leaves(type(config)())}
+    return {
+        name: value
+        for name, _, value in leaves(config)
+        if name not in besides and value != default[name]
+    }
+
+
+def digest(facts: Any) -> str:
+    """Return a short name of nested plain values."""
+    text = json.dumps(facts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def slug(text: str) -> str:
+    """Return text as it may stand in the name of a folder."""
+    return re.sub(r'[^a-z0-9.]+', '_', text.lower()).strip('_')
