@@ -268,6 +268,10 @@ class DetectorConfig(Options):
     pixel_std: tuple[float, ...] | None = option(
         None, 'RGB standard deviation the weights expect; null: as the extractor says', low=1e-6
     )
+    c4_stride: int = option(
+        16, 'stride of the single map: 16, or 8 with dilated convolutions', unit='px',
+        low=8, high=16,
+    )  # fmt: skip
     fpn_channels: int = option(128, 'channels of the pyramid', low=8, high=1024)
     fpn_finest_stride: int = option(
         8, 'stride of the finest pyramid map', unit='px', low=4, high=16
@@ -314,7 +318,10 @@ class DetectorConfig(Options):
     position_bins: int = option(
         3, 'rfcn: bins on each side of a proposal, each with maps of its own', low=1, high=9
     )
-    roi_pool: int = option(1, 'max pooling of the crop', unit='bins', low=1, high=7)
+    roi_pool: int = option(
+        1, 'max pooling of the crop; from 2 in place of the stride of a stage of the extractor',
+        unit='bins', low=1, high=7,
+    )  # fmt: skip
     box_coder: tuple[float, float, float, float] = option(
         (10.0, 10.0, 5.0, 5.0), 'scale of the box codes: x, y, log width, log height', low=1e-3
     )
@@ -331,6 +338,8 @@ class DetectorConfig(Options):
         super().__post_init__()
         if self.architecture == 'rfcn' and self.neck != 'c4':
             raise ConfigError('detector.architecture: rfcn works on one map. Set neck: c4.')
+        if self.c4_stride not in (8, 16):
+            raise ConfigError(f'c4_stride: {self.c4_stride} is not known. Choose 8 or 16.')
         if 0 < self.roi_size < self.roi_pool:
             raise ConfigError(
                 f'roi_pool: {self.roi_pool} leaves nothing of a crop of roi_size {self.roi_size}'

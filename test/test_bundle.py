@@ -133,7 +133,7 @@ BEFORE = (
 )  # fmt: skip
 # What they did without being asked.
 MEANT = {
-    'anchor_octaves': (0.5, 1.0, 2.0, 4.0), 'rpn_channels': 0, 'rpn_dilation': 1,
+    'c4_stride': 16, 'anchor_octaves': (0.5, 1.0, 2.0, 4.0), 'rpn_channels': 0, 'rpn_dilation': 1,
     'rpn_coder': (1.0,) * 4, 'rpn_iou': (0.3, 0.7), 'rpn_candidates': 0, 'rpn_nms_iou': 0.7,
     'roi_size': 0, 'roi_pool': 1, 'box_coder': (10.0, 10.0, 5.0, 5.0), 'box_iou': 0.5,
 }  # fmt: skip

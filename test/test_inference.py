@@ -23,7 +23,13 @@ NETWORKS = [
     {
         **{'neck': 'c4', 'backbone': 'resnet18', 'architecture': 'mask_rcnn'},
         **{'anchor_octaves': [1, 2], 'rpn_dilation': 2, 'rpn_candidates': 400, 'rpn_nms_iou': 0.5},
-        **{'rpn_coder': [2, 3, 4, 5], 'box_coder': [5, 4, 3, 2], 'roi_size': 14, 'roi_pool': 2},
+        **{
+            'c4_stride': 8,
+            'rpn_coder': [2, 3, 4, 5],
+            'box_coder': [5, 4, 3, 2],
+            'roi_size': 14,
+            'roi_pool': 2,
+        },
     },
 ]
 SIZES = [(96, 128), (97, 140), (200, 150)]

@@ -22,6 +22,7 @@ from torch import nn
 
 from synth_detect_ros.config import DetectorConfig
 from synth_detect_ros.detectors.freezing import Stage
+from synth_detect_ros.detectors.strides import dilate
 from synth_detect_ros.detectors.weights import fill, no_download
 from synth_detect_ros.errors import ConfigError
 
@@ -30,6 +31,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 RESNETS = ('resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152')
 # Last layers of MobileNetV2 at strides 4, 8, 16 and 32 (Sandler et al. 2018, table 2).
 MOBILENET_V2_TAPS = (3, 6, 13, 18)
+# Of the last map before the second stage, without dilation.
 C4_STRIDE = 16
 
 
@@ -110,7 +112,7 @@ def build_extractor(config: DetectorConfig, *, load: bool = True) -> Extractor:
     """Build the extractor that a configuration names, with its weights.
 
     Args:
-        config: `backbone`, `weights`, `neck` and `fpn_finest_stride` are read.
+        config: `backbone`, `weights`, `neck`, `c4_stride` and `fpn_finest_stride` are read.
         load: False leaves the weights to the caller, who has all of them in a bundle.
 
     Returns:
@@ -157,8 +159,10 @@ def _from_chain(
     strides: tuple[int, ...] = (4, 8, 16, 32)
     if config.neck == 'c4':
         cut = taps[strides.index(C4_STRIDE)]
+        if config.c4_stride < C4_STRIDE:
+            dilate(blocks[taps[strides.index(config.c4_stride)] + 1 : cut + 1])
         trunk, second = Trunk(blocks, (cut,)), nn.Sequential(*blocks[cut + 1 :])
-        strides = (C4_STRIDE,)
+        strides = (config.c4_stride,)
     else:
         keep = strides.index(config.fpn_finest_stride)
         trunk, second = Trunk(blocks, taps[keep:]), None
@@ -238,14 +242,14 @@ def _from_maps(
 ) -> Extractor:
     """Extractor of a network that can only be run as a whole: it has no second stage."""
     if config.neck == 'c4':
-        picks = [i for i, s in enumerate(strides) if s <= C4_STRIDE][-1:]
+        picks = [i for i, s in enumerate(strides) if s <= config.c4_stride][-1:]
     else:
         picks = [i for i, s in enumerate(strides) if s >= config.fpn_finest_stride]
     if not picks or (config.neck == 'fpn' and len(picks) < 2):
         raise ConfigError(
             f'detector.neck: {config.neck} does not fit {config.backbone}, whose maps have '
             f'strides {list(strides)}; a pyramid needs two maps of '
-            f'{config.fpn_finest_stride} or more, c4 one of at most {C4_STRIDE}'
+            f'{config.fpn_finest_stride} or more, c4 one of at most {config.c4_stride}'
         )
     return Extractor(
         first_stage=Stage(_Maps(net, picks), config.weights != 'none'),

@@ -19,6 +19,7 @@ from synth_detect_ros.detectors.backbones import Extractor
 from synth_detect_ros.detectors.freezing import Stage
 from synth_detect_ros.detectors.neck import Maps, norm_layer
 from synth_detect_ros.detectors.roi_heads import SecondStageHeads
+from synth_detect_ros.detectors.strides import dilate
 from synth_detect_ros.errors import ConfigError
 
 # Samples of a region on an axis by default, all bins together: the crop of the paper's toolchain.
@@ -141,22 +142,8 @@ def build_position_heads(
 
 @torch.no_grad()
 def _keep_stride(stage: Stage, channels: int, name: str) -> Stage:
-    """Make a stage keep the size of its map, by the hole algorithm (Dai et al. 2016, sec. 3).
-
-    Strides become 1, and the convolutions after them look at pixels as far apart as before, so
-    that pre-trained weights still see what they were trained on.
-    """
-    dilation = 1
-    for layer in stage.modules():
-        if not isinstance(layer, nn.Conv2d):
-            continue
-        if layer.kernel_size[0] > 1 and dilation > 1:
-            layer.dilation = (dilation, dilation)
-            layer.padding = tuple(dilation * int(p) for p in layer.padding)
-        if layer.stride[0] > 1:
-            # A shortcut of one pixel strides beside the branch it joins, not after it.
-            dilation = max(dilation, layer.stride[0])
-            layer.stride = (1, 1)
+    """Make a stage keep the size of its map; see `dilate`."""
+    dilate([stage])
     seen = stage.eval()(torch.zeros(1, channels, 16, 16)).shape[-2:]
     if tuple(seen) != (16, 16):
         raise ConfigError(

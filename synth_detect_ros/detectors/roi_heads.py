@@ -22,6 +22,7 @@ from synth_detect_ros.detectors.freezing import Stage
 from synth_detect_ros.detectors.losses import box_loss
 from synth_detect_ros.detectors.neck import Maps, norm_layer
 from synth_detect_ros.detectors.roi_pooling import RoIPooling
+from synth_detect_ros.detectors.strides import drop_strides
 
 # Side of the crops by default, before a box head of our own and before an extractor's last part.
 ROI_SIZE = 7
@@ -135,6 +136,8 @@ def build_heads(
     size = config.roi_size or (ROI_SIZE if second is None else C4_ROI_SIZE)
     pool = RoIPooling(names, size, config.roi_pool)
     if second is not None:
+        if config.roi_pool > 1:
+            drop_strides(second)
         head: nn.Module = SecondStageHead(second)
         width = extractor.second_channels
     else:
