@@ -12,10 +12,11 @@ from synth_detect_ros.optimization import learning_rate
 from synth_detect_ros.options import read_config
 from synth_detect_ros.presets import preset_path
 
-# Shorter and longer side, stride, dilation of the proposal head, side of the crop, side of what is
-# left of it for the box head, detections kept.
+# Shorter and longer side, stride, dilation of the proposal head, side of the crop, of what is left
+# of it for the box head, and of the last map, detections kept.
 TABLE = {
-    'paper_faster_rcnn_resnet101': (600, 1024, 16, 1, 14, 7, 300),
+    'paper_faster_rcnn_resnet101': (600, 1024, 16, 1, 14, 7, 7, 300),
+    'paper_mask_rcnn_resnet101': (800, 1365, 8, 2, 14, 7, 7, 300),
 }
 SCALE = (10.0, 10.0, 5.0, 5.0)
 
@@ -69,11 +70,13 @@ def test_first_stage_proposes_as_in_the_table(name, detector):
 
 def test_second_stage_looks_as_in_the_table(name, detector):
     heads = detector.roi_heads
-    *_, crop, seen, kept = TABLE[name]
+    *_, crop, seen, last, kept = TABLE[name]
     assert heads.box_roi_pool.output_size == (crop, crop)
     maps = {'0': torch.rand(1, 2, 8, 8)}
     crops = heads.box_roi_pool(maps, [torch.tensor([[0.0, 0, 32, 32]])], [(64, 64)])
     assert crops.shape == (1, 2, seen, seen)
+    crops = torch.rand(1, detector.neck.out_channels, seen, seen)
+    assert heads.box_head.second_stage(crops).shape[2:] == (last, last)
     assert heads.box_coder.weights == SCALE
     sampler = heads.fg_bg_sampler
     assert (sampler.batch_size_per_image, sampler.positive_fraction) == (64, 0.25)
