@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pictures
-from markup import commands, curves, gallery, page, section, table, tiles
 from stages import Demo
+
+from synth_detect_ros.markup import commands, curves, gallery, page, section, table, tiles
 
 METRICS = ('AP', 'AP50', 'AP75', 'AR100')
 PACKAGES = (

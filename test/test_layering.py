@@ -18,7 +18,7 @@ STOREYS = [
     ('config',),
     ('structures',),
     ('geometry', 'masks'),
-    ('rendering',),
+    ('markup', 'rendering'),
     ('dataset',),
     ('detectors',),
     (

@@ -16,6 +16,7 @@ from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.execute import RECORD, Pool, score_cell, train_cell
 from synth_detect_ros.experiments.grid import Camera, Grid, read_grid, read_setup
+from synth_detect_ros.experiments.page import write_page
 from synth_detect_ros.experiments.plan import Run, class_names, plan, real_folder, slug
 from synth_detect_ros.experiments.real_split import write_split
 from synth_detect_ros.experiments.tables import write_results
@@ -56,9 +57,19 @@ def experiment(
     pool = Pool(config.jobs)
     todo = {run.folder: run for run in runs}  # equal cells are trained once
     tasks = [functools.partial(_do, pool, run, tests[run.camera.name]) for run in todo.values()]
-    errors = dict(zip(todo, pool.map(tasks, report), strict=True))
-    rows = [_row(run, tests[run.camera.name], errors[run.folder]) for run in runs]
-    write_results(grid, rows, out / (slug(Path(config.grid).stem)))
+
+    def write(errors: Mapping[Path, str]) -> list[dict[str, Any]]:
+        rows = [_row(run, tests[run.camera.name], errors.get(run.folder, '')) for run in runs]
+        folder = out / slug(Path(config.grid).stem)
+        write_results(grid, rows, folder)
+        write_page(grid, rows, folder)
+        return rows
+
+    def note(done: int, total: int) -> None:
+        write({})
+        report(done, total)
+
+    rows = write(dict(zip(todo, pool.map(tasks, note), strict=True)))
     return sum(bool(row['error']) for row in rows)
 
 
@@ -116,7 +127,7 @@ def _row(run: Run, tests: Tests, error: str) -> dict[str, Any]:
     row: dict[str, Any] = {
         'camera': run.camera.name,
         'cell': run.cell,
-        **run.budget,
+        'budget': run.budget,
         'error': error,
         'folder': str(run.folder),
     }
@@ -125,9 +136,10 @@ def _row(run: Run, tests: Tests, error: str) -> dict[str, Any]:
     info = read_bundle_info(run.folder / 'bundle')
     row |= {**info['training'], 'trainable': info['freeze'].get('trainable')}
     row |= json.loads((run.folder / RECORD).read_text())
-    row['scores'] = {}
+    row |= {'scores': {}, 'overlays': {}}
     for name, test in tests.items():
-        path = Path(_test_of(run, name, test).json)
-        if path.is_file():
-            row['scores'][name] = json.loads(path.read_text())
+        done = _test_of(run, name, test)
+        if Path(done.json).is_file():
+            row['scores'][name] = json.loads(Path(done.json).read_text())
+            row['overlays'] |= {name: done.overlays} if done.overlays else {}
     return row

@@ -96,10 +96,10 @@ def _run(
         render = replace(render, out=str(dataset))
     options = merge(setup.train, grid.train, cell.train, budget)
     preset = options.pop('preset', '')
-    if preset:
-        options = merge(read_mapping(preset_path(preset)), options)
-    backbone = options.get('detector', {}).get('backbone', TrainConfig().detector.backbone)
-    options = merge(options, {'detector': setup.extractors.get(backbone, {})})
+    below = read_mapping(preset_path(preset)) if preset else {}
+    detector = merge(below, options).get('detector', {})
+    extractor = setup.extractors.get(detector.get('backbone', TrainConfig().detector.backbone), {})
+    options = merge(below, {'detector': extractor}, options)
     train = build(TrainConfig, {**options, 'dataset': str(dataset)}, where)
     key = digest({**changed(train, (*MACHINE, 'dataset')), 'data': str(dataset.relative_to(out))})
     label = slug('-'.join([camera.name, cell.name, *map(str, budget.values())]))

@@ -32,25 +32,32 @@ def write_results(grid: Grid, rows: Sequence[Row], folder: Path) -> None:
     write_atomic(folder / 'results.md', _markdown(grid, rows).encode())
 
 
-def tables(rows: Sequence[Row]) -> Iterator[tuple[str, list[str], list[list[str]]]]:
-    """Yield title, head and lines of each table: one for each camera and labelled set."""
+def sets_of(rows: Sequence[Row]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield camera, labelled set, `bbox` or `segm`, and title of all that was scored."""
     for camera in dict.fromkeys(row['camera'] for row in rows):
         mine = [row for row in rows if row['camera'] == camera]
-        sets = dict.fromkeys(name for row in mine for name in row.get('scores', {}))
-        for name in sets:
+        for name in dict.fromkeys(name for row in mine for name in row.get('scores', {})):
             for kind, title in (('bbox', 'boxes'), ('segm', 'masks')):
-                if any(_metrics(row, name, kind)['AP'] is not None for row in mine):
-                    head = ['', *TITLES, 'steps', 'minutes', 'trainable']
-                    yield f'{camera}, {name}, {title}', head, [_line(r, name, kind) for r in mine]
+                if any(metrics_of(row, name, kind)['AP'] is not None for row in mine):
+                    yield camera, name, kind, f'{camera}, {name}, {title}'
 
 
-def _metrics(row: Row, name: str, kind: str) -> Mapping[str, Any]:
+def tables(rows: Sequence[Row]) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """Yield title, head and lines of each table: one for each camera and labelled set."""
+    head = ['', *TITLES, 'steps', 'minutes', 'trainable']
+    for camera, name, kind, title in sets_of(rows):
+        mine = [row for row in rows if row['camera'] == camera]
+        yield title, head, [_line(row, name, kind) for row in mine]
+
+
+def metrics_of(row: Row, name: str, kind: str) -> Mapping[str, Any]:
+    """Return the metrics of a run on a labelled set, each None where there are none."""
     score = row.get('scores', {}).get(name, {}).get(kind)
     return score or dict.fromkeys(METRICS)
 
 
 def _line(row: Row, name: str, kind: str) -> list[str]:
-    metrics = _metrics(row, name, kind)
+    metrics = metrics_of(row, name, kind)
     values = [number(metrics[key], 3) for key in METRICS]
     seconds, trainable = row.get('seconds'), row.get('trainable')
     facts = [
@@ -63,9 +70,7 @@ def _line(row: Row, name: str, kind: str) -> list[str]:
 
 def row_title(row: Row) -> str:
     """Return the name of a run in its table."""
-    known = ('camera', 'cell', 'error', 'folder')
-    budget = [(k, v) for k, v in row.items() if k in ('time_limit_s', 'steps') and k not in known]
-    return row['cell'] + ''.join(f', {value:g} s' for k, value in budget if k == 'time_limit_s')
+    return str(row['cell']) + ''.join(f', {key} {value}' for key, value in row['budget'].items())
 
 
 def number(value: float | None, digits: int) -> str:

@@ -1,4 +1,6 @@
-"""Pieces of the page: figures as data URLs, tables, curves as SVG. No scripts, nothing fetched."""
+"""Pieces of HTML pages: pictures as data URLs, tables, plots as SVG; no scripts, no downloads."""
+
+from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +8,10 @@ from html import escape
 
 import cv2
 import numpy as np
-from pictures import Picture
+from numpy.typing import NDArray
+
+# Caption and (H, W, 3) uint8 RGB.
+Picture = tuple[str, NDArray[np.uint8]]
 
 STYLE = """
 :root { --ink: #1d2730; --soft: #5b6875; --line: #dfe5ea; --accent: #c8500a; --back: #f6f8fa; }
@@ -38,7 +43,10 @@ pre { background: var(--back); border: 1px solid var(--line); border-radius: 8px
 summary { cursor: pointer; color: var(--soft); font-size: 14px; margin-top: 14px; }
 svg text { font: 12px system-ui, "DejaVu Sans", sans-serif; fill: var(--soft); }
 """
-COLOURS = ('#c8500a', '#2b6cb0', '#4a7c2c')
+COLOURS = ('#c8500a', '#2b6cb0', '#4a7c2c', '#7b3fa0', '#b08d00', '#0f8b8d', '#a0303f', '#555f6b')
+
+# Lines of so few points get a dot at each.
+MARKED = 12
 
 
 def page(title: str, lead: str, body: Iterable[str]) -> str:
@@ -80,11 +88,12 @@ def gallery(pictures: Sequence[Picture], columns: int, width: int, title: str = 
     return f'{head}<div class="gallery" style="{grid}">{figures}</div>'
 
 
-def data_url(image: np.ndarray, width: int) -> str:
+def data_url(image: NDArray[np.uint8], width: int) -> str:
     """Return an (H, W, 3) RGB image as a JPEG data URL at most `width` pixels wide."""
     scale = min(1.0, width / image.shape[1])
     if scale < 1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        size = (width, round(image.shape[0] * scale))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     jpeg = cv2.imencode('.jpg', image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
     return 'data:image/jpeg;base64,' + base64.b64encode(jpeg.tobytes()).decode()
 
@@ -130,6 +139,11 @@ def curves(
         colour = COLOURS[k % len(COLOURS)]
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" '
                      'stroke-width="1.8" stroke-linejoin="round"/>')  # fmt: skip
+        if len(xs) <= MARKED:
+            dots = (place(*xy) for xy in zip(xs, ys, strict=True))
+            parts += [
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>' for x, y in dots
+            ]
         parts.append(f'<text x="{width - 14}" y="{26 + 18 * k}" text-anchor="end" '
                      f'style="fill:{colour};font-weight:600">{escape(name)}</text>')  # fmt: skip
     parts.append(f'<text x="{width / 2}" y="{height - 4}" text-anchor="middle">'
@@ -137,4 +151,22 @@ def curves(
     return (
         f'<h3>{escape(y_name)}</h3><svg viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{escape(y_name)}">{"".join(parts)}</svg>'
+    )
+
+
+def bars(values: Mapping[str, float | None], title: str) -> str:
+    """Return horizontal bars of numbers in 0..1 as SVG; one without a number stays empty."""
+    width, step, left = 1040, 26, 300
+    parts = []
+    for k, (name, value) in enumerate(values.items()):
+        y = step * k
+        length = (width - left - 60) * (value or 0)
+        text = '-' if value is None else f'{value:.3f}'
+        parts.append(f'<text x="{left - 8}" y="{y + 16}" text-anchor="end">{escape(name)}</text>')
+        parts.append(f'<rect x="{left}" y="{y + 3}" width="{length:.1f}" height="{step - 8}" '
+                     f'fill="{COLOURS[0]}"/>')  # fmt: skip
+        parts.append(f'<text x="{left + length + 6:.1f}" y="{y + 16}">{text}</text>')
+    return (
+        f'<h3>{escape(title)}</h3><svg viewBox="0 0 {width} {step * len(values)}" role="img" '
+        f'aria-label="{escape(title)}">{"".join(parts)}</svg>'
     )

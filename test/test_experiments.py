@@ -1,0 +1,176 @@
+"""Grids of trainings: split by time, run once, resumed, failures told, numbers on the page."""
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+import tiny
+import yaml
+
+from synth_detect_ros.config import ExperimentConfig, ExportConfig
+from synth_detect_ros.errors import ConfigError, DatasetError, WeightsError
+from synth_detect_ros.evaluate import evaluate
+from synth_detect_ros.experiments import experiment as module
+from synth_detect_ros.experiments.execute import CellError, Pool
+from synth_detect_ros.experiments.experiment import experiment
+from synth_detect_ros.experiments.grid import merge, read_grid, read_setup
+from synth_detect_ros.experiments.plan import plan
+from synth_detect_ros.experiments.real_split import split_by_time, write_split
+from synth_detect_ros.train import train
+
+ROOT = Path(__file__).parents[1]
+GRIDS = sorted((ROOT / 'config' / 'experiments').glob('*.yaml'))
+SMALL = {'steps': 2, 'freeze': 'none', 'workers': 0, 'val_share': 0.25, 'device': 'cpu'}
+
+
+@pytest.fixture
+def setup_file(tmp_path: Path) -> Path:
+    """Write a setup of one camera; what it would render is there already, as coloured boxes."""
+    tiny.write_dataset(tmp_path / 'real', count=8, seed=1)
+    (tmp_path / 'objects.yaml').write_text(
+        yaml.safe_dump({'objects': [{'name': name, 'mesh': 'none.obj'} for name in tiny.CLASSES]})
+    )
+    real = {'name': 'room', 'images': 'real/images', 'annotations': 'real/annotations.json'}
+    camera = {'name': 'cam', 'synthesize': {'objects': 'objects.yaml'}, 'real': [real]}
+    content = {'cameras': [camera], 'train': {**SMALL, 'detector': tiny.TINY_DETECTOR}}
+    path = tmp_path / 'setup.yaml'
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture
+def grid_file(tmp_path: Path) -> Path:
+    cells = [
+        {'name': 'naive'},
+        {'name': 'twin', 'data': 'real'},
+        {'name': 'broken', 'train': {'detector': {'weights': str(tmp_path / 'gone')}}},
+    ]
+    path = tmp_path / 'grid.yaml'
+    path.write_text(yaml.safe_dump({'title': 'Two ways', 'plot': 'bars', 'cells': cells}))
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path, setup_file: Path, grid_file: Path, monkeypatch) -> ExperimentConfig:
+    def render(options) -> None:
+        if not (Path(options.out) / 'annotations.json').is_file():
+            tiny.write_dataset(Path(options.out))
+
+    def command(pool, name, options, folder) -> None:  # here, as starting processes takes long
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            train(options) if name == 'train' else evaluate(options)
+        except WeightsError as error:
+            raise CellError(str(error)) from error
+
+    monkeypatch.setattr(module, 'synthesize', render)
+    monkeypatch.setattr(Pool, 'command', command)
+    return ExperimentConfig(grid=str(grid_file), setup=str(setup_file), out=str(tmp_path / 'out'))
+
+
+def test_grid_runs_once_goes_on_and_tells_failures(config: ExperimentConfig) -> None:
+    out = Path(config.out)
+    assert experiment(config) == 1
+    rows = {r['cell']: r for r in json.loads((out / 'grid/results.json').read_text())['rows']}
+    assert 'gone' in rows['broken']['error'] and not rows['naive']['error']
+    for name in ('naive', 'twin'):
+        assert rows[name]['steps'] == 2 and rows[name]['scores']['room']['images'] == 4
+    page = (out / 'grid/index.html').read_text()
+    markdown = (out / 'grid/results.md').read_text()
+    recall = f'{rows["naive"]["scores"]["room"]["bbox"]["AR100"]:.3f}'
+    for text in (page, markdown):
+        assert 'Two ways' in text and 'twin' in text and recall in text and 'gone' in text
+
+    trained = {p: p.stat().st_mtime_ns for p in out.glob('runs/*/bundle/weights.safetensors')}
+    shutil.rmtree(Path(rows['twin']['folder']) / 'scores')
+    assert experiment(config) == 1
+    again = {r['cell']: r for r in json.loads((out / 'grid/results.json').read_text())['rows']}
+    assert again['twin']['scores']['room']['bbox'] == rows['twin']['scores']['room']['bbox']
+    assert {p: p.stat().st_mtime_ns for p in trained} == trained and len(trained) == 2
+
+
+def test_command_that_fails_tells_its_error_and_frees_its_cores(tmp_path: Path) -> None:
+    pool = Pool(1)
+    options = ExportConfig(dataset=str(tmp_path / 'gone'), out=str(tmp_path / 'out'))
+    task = partial(pool.command, 'export', options, tmp_path / 'cell')
+    errors = pool.map([task, task], lambda done, total: None)
+    assert all('gone' in error for error in errors) and len(errors) == 2
+
+
+def test_split_by_time_keeps_order_and_shares_nothing() -> None:
+    images = [{'id': k} for k in (7, 3, 9, 1, 5)]
+    rows = [{'id': k, 'image_id': image['id']} for k, image in enumerate(images)]
+    content = {'images': images, 'annotations': rows, 'categories': []}
+    first, rest = split_by_time(content, 0.4)
+    assert first['images'] + rest['images'] == images and len(first['images']) == 2
+    assert first['annotations'] + rest['annotations'] == rows
+    with pytest.raises(DatasetError, match='too few'):
+        split_by_time(content, 0.01)
+
+
+def test_real_training_set_leaves_out_excluded_annotations(setup_file: Path, tmp_path) -> None:
+    annotations = tmp_path / 'real' / 'annotations.json'
+    content = json.loads(annotations.read_text())
+    content['annotations'][0]['poor'] = True
+    annotations.write_text(json.dumps(content))
+    text = setup_file.read_text().replace('name: room', 'name: room\n    exclude: poor')
+    setup_file.write_text(text)
+    camera = read_setup(setup_file).cameras[0]
+    tests = write_split(camera.real, tiny.CLASSES, 0.5, tmp_path / 'split')
+    train = json.loads((tmp_path / 'split/train/annotations.json').read_text())
+    test = json.loads(tests['room'].read_text())
+    assert len(train['images']) == len(test['images']) == 4
+    assert len(train['annotations']) == 3 and len(test['annotations']) == 4
+    names = {image['file_name'] for image in train['images']}
+    assert names == {p.name for p in (tmp_path / 'split/train/images').iterdir()}
+
+
+@pytest.mark.parametrize('path', GRIDS, ids=lambda path: path.stem)
+def test_shipped_grid_makes_different_runs(path: Path, setup_file: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(setup_file.read_text())
+    setup_file.write_text(yaml.safe_dump({'cameras': content['cameras']}))
+    runs = plan(read_grid(path.stem), read_setup(setup_file), tmp_path)
+    assert len({run.folder for run in runs}) == len(runs) > 1
+
+
+def test_settings_reach_every_cell_and_budgets_multiply(grid_file, setup_file, tmp_path) -> None:
+    settings = ('train.seed=5', 'budgets.steps=[3, 4]')
+    grid = read_grid(str(grid_file), settings)
+    runs = plan(grid, read_setup(setup_file), tmp_path)
+    assert [run.train.steps for run in runs] == [3, 4] * 3
+    assert {run.train.seed for run in runs} == {5}
+
+
+def test_merge_joins_groups_and_the_later_wins() -> None:
+    below, above = {'a': {'b': 1, 'c': 2}, 'd': 3}, {'a': {'b': 4}, 'd': 5}
+    assert merge(below, above) == {'a': {'b': 4, 'c': 2}, 'd': 5}
+    assert below == {'a': {'b': 1, 'c': 2}, 'd': 3}
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('cells: []', 'at least one'),
+        ('cells: [{name: a}, {name: a}]', 'name of its own'),
+        ('cells: [{name: a, trian: {}}]', "unknown key 'trian'"),
+        ('cells: [{name: a, data: reel}]', 'synthetic, real'),
+    ],
+)
+def test_bad_grid_says_what_is_wanted(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / 'bad.yaml').write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_grid(str(tmp_path / 'bad.yaml'))
+
+
+def test_bad_setup_says_what_is_wanted(tmp_path: Path, setup_file: Path, grid_file: Path) -> None:
+    (tmp_path / 'bad.yaml').write_text('cameras: [{name: a}]')
+    with pytest.raises(ConfigError, match='real: wanted a list'):
+        read_setup(tmp_path / 'bad.yaml')
+    with pytest.raises(ConfigError, match='table2'):
+        read_grid('table99')
+    with pytest.raises(ConfigError, match=r'train\.<option>'):
+        read_grid(str(grid_file), ('step=3',))
+    with pytest.raises(ConfigError, match="naive, cam: unknown key 'stepps'"):
+        plan(read_grid(str(grid_file), ('train.stepps=3',)), read_setup(setup_file), tmp_path)
