@@ -7,6 +7,7 @@ file they stand in.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from synth_detect_ros.errors import ConfigError
@@ -20,6 +21,9 @@ RUNTIME_HELP = (
     'who computes the network: auto is openvino on a CPU where it is installed, otherwise torch; '
     'openvino and onnxruntime are packages of their own; compile takes a minute to start'
 )
+
+FREEZE_CHOICES = 'none, early:<stride>, first_stage, both_stages, until:<step>, until:<percent>%'
+FREEZE_PATTERN = r'none|first_stage|both_stages|early:\d+|until:\d+%?'
 
 
 @dataclass(frozen=True)
@@ -272,6 +276,9 @@ class DetectorConfig(Options):
         16, 'stride of the single map: 16, or 8 with dilated convolutions', unit='px',
         low=8, high=16,
     )  # fmt: skip
+    adapters: bool = option(
+        False, 'trainable 1x1 convolutions beside the residual blocks of the frozen extractor'
+    )
     fpn_channels: int = option(128, 'channels of the pyramid', low=8, high=1024)
     fpn_finest_stride: int = option(
         8, 'stride of the finest pyramid map', unit='px', low=4, high=16
@@ -410,7 +417,7 @@ class TrainConfig(Options):
     val_max_images: int = option(100, 'images scored at each validation', low=1)
     freeze: str = option(
         'first_stage',
-        'freeze dial: none, first_stage, both_stages, or until:<step>',
+        f'freeze dial: {FREEZE_CHOICES}',
     )
     steps: int = option(2000, 'optimiser steps', low=1)
     time_limit_s: float = option(
@@ -432,12 +439,9 @@ class TrainConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        policy, _, step = self.freeze.partition(':')
-        known = policy in ('none', 'first_stage', 'both_stages') and not step
-        if not known and not (policy == 'until' and step.isdigit()):
+        if not re.fullmatch(FREEZE_PATTERN, self.freeze):
             raise ConfigError(
-                f'freeze: {self.freeze!r} is not known. '
-                'Choose one of none, first_stage, both_stages, until:<step>.'
+                f'freeze: {self.freeze!r} is not known. Choose one of {FREEZE_CHOICES}.'
             )
         if bool(self.val_images) != bool(self.val_annotations):
             raise ConfigError('val_images and val_annotations: give both or none')
@@ -448,10 +452,12 @@ class TrainConfig(Options):
                 'cache.enabled: images that are rendered while it trains are seen once, their '
                 'features are of no more use. Render a data set first and give dataset.'
             )
-        if self.cache.enabled and policy == 'none':
+        changing = self.detector.adapters or self.freeze.startswith(('none', 'early'))
+        if self.cache.enabled and changing:
             raise ConfigError(
-                'cache.enabled: with freeze none the features change at every step and cannot be '
-                'kept. Freeze the first stage, or switch the cache off.'
+                f'cache.enabled: with freeze {self.freeze} and detector.adapters '
+                f'{str(self.detector.adapters).lower()} the features change at every step and '
+                'cannot be kept. Freeze the first stage without adapters, or switch the cache off.'
             )
         if self.cache.enabled and not self.augment.variants:
             raise ConfigError(

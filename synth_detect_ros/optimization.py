@@ -12,7 +12,7 @@ from synth_detect_ros.detectors.contract import Detector
 
 def build_optimizer(config: OptimizerConfig, detector: Detector) -> torch.optim.SGD:
     """Return the optimiser; what may be thawed is a group of its own, as fused SGD needs it."""
-    stages = [p for stage in detector.stages.values() for p in stage.parameters()]
+    stages = [p for stage in detector.stages.values() for p in stage.pretrained_parameters()]
     known = set(map(id, stages))
     rest = [p for p in detector.parameters() if id(p) not in known]
     return torch.optim.SGD(

@@ -151,7 +151,7 @@ class _Run:
             self.detector.load_state_dict(state['model'])
             self.optimizer.load_state_dict(state['optimizer'])
             self.progress = Progress(**state['progress'])
-            thaw_at(self.detector.stages, self.freeze, self.progress.step)
+            self._thaw()
             logger.info('going on at step %d of %s', self.progress.step, path)
 
     def go(self, report: Callable[[Progress], None]) -> Path:
@@ -163,8 +163,7 @@ class _Run:
                 for losses in batches:
                     if progress.share(config) >= 1:
                         break
-                    if thaw_at(self.detector.stages, self.freeze, progress.step):
-                        logger.info('step %d: the whole extractor trains now', progress.step)
+                    self._thaw()
                     self._step(losses)
                     progress.step += 1
                     progress.elapsed_s = time.monotonic() - start
@@ -178,6 +177,15 @@ class _Run:
         self.save()
         return self.out / BUNDLE
 
+    def _thaw(self) -> None:
+        """Let the extractor train from here on, where the freeze ends here."""
+        step, share = self.progress.step, self.progress.share(self.config)
+        if thaw_at(self.detector.stages, self.freeze, step, share):
+            logger.info('step %d: the whole extractor trains now', step)
+
+    def _frozen(self) -> bool:
+        return not self.freeze.over(self.progress.step, self.progress.share(self.config))
+
     def _after_step(self, log: RunLog) -> None:
         config, progress = self.config, self.progress
         if progress.step % config.log_every == 0:
@@ -189,11 +197,11 @@ class _Run:
 
     def _batches(self) -> Generator[Losses, None, None]:
         """Yield batches: of known features while the first stage is frozen, then of images."""
-        step, thaw = self.progress.step, self.freeze.until_step
-        if self.features is not None and (thaw is None or step < thaw):
+        step = self.progress.step
+        if self.features is not None and self._frozen():
             known = prefetch(self._loader(self.features.set, step), self.features.prepare)
             with closing(known):
-                yield from known if thaw is None else itertools.islice(known, thaw - step)
+                yield from itertools.takewhile(lambda _: self._frozen(), known)
             step = self.progress.step
         with closing(prefetch(self._loader(self.data.set, step), self._prepare)) as images:
             yield from images

@@ -84,9 +84,9 @@ def test_report_counts_every_parameter_once(weights):
 def test_until_thaws_at_its_step_and_not_before(weights):
     detector = RCNN(detector_config(weights=weights), CLASSES)
     report = apply_freeze(detector, detector.stages, 'until:3')
-    assert not thaw_at(detector.stages, report, 2)
-    assert thaw_at(detector.stages, report, 3)
-    assert not thaw_at(detector.stages, report, 4)
+    assert not thaw_at(detector.stages, report, 2, 0.9)
+    assert thaw_at(detector.stages, report, 3, 0.9)
+    assert not thaw_at(detector.stages, report, 4, 0.9)
     before = copy(detector.neck.first_stage)
     step(detector)
     assert changed(before, detector.neck.first_stage)
@@ -95,7 +95,40 @@ def test_until_thaws_at_its_step_and_not_before(weights):
 def test_lasting_freeze_never_thaws(weights):
     detector = RCNN(detector_config(weights=weights), CLASSES)
     report = apply_freeze(detector, detector.stages, 'first_stage')
-    assert not thaw_at(detector.stages, report, 10**9)
+    assert not thaw_at(detector.stages, report, 10**9, 1.0)
+
+
+def test_until_percent_thaws_at_its_share_of_the_run(weights):
+    detector = RCNN(detector_config(weights=weights), CLASSES)
+    report = apply_freeze(detector, detector.stages, 'until:40%')
+    assert not thaw_at(detector.stages, report, 10**9, 0.39)
+    assert thaw_at(detector.stages, report, 0, 0.4)
+
+
+@pytest.mark.parametrize(('stride', 'last'), [(4, 3), (8, 6), (16, 13)])
+def test_early_layers_stay_and_later_ones_train(weights, stride, last):
+    detector = RCNN(detector_config(weights=weights), CLASSES)
+    report = apply_freeze(detector, detector.stages, f'early:{stride}')
+    blocks = detector.neck.first_stage.module.blocks
+    before = [copy(block) for block in blocks]
+    step(detector)
+    moved = [bool(changed(a, b)) for a, b in zip(before, blocks, strict=True)]
+    assert moved == [False] * (last + 1) + [True] * (len(blocks) - last - 1)
+    frozen = sum(p.numel() for block in blocks[: last + 1] for p in block.parameters())
+    assert report.frozen == {'first_stage': frozen}
+    assert frozen + report.trainable == sum(p.numel() for p in detector.parameters())
+
+
+def test_early_names_the_strides_there_are(weights):
+    detector = RCNN(detector_config(weights=weights), CLASSES)
+    with pytest.raises(FreezeError, match=r'early:5: wanted a stride.*, one of 4, 8'):
+        apply_freeze(detector, detector.stages, 'early:5')
+
+
+def test_early_is_refused_where_layers_cannot_be_told_apart():
+    stage = Stage(nn.Conv2d(3, 4, 3), pretrained=True)
+    with pytest.raises(FreezeError, match='runs as a whole'):
+        apply_freeze(stage, {'first_stage': stage}, 'early:8')
 
 
 def test_random_weights_are_not_frozen():
@@ -105,7 +138,7 @@ def test_random_weights_are_not_frozen():
 
 
 def test_unknown_policy_lists_the_choices():
-    with pytest.raises(FreezeError, match='none, first_stage, both_stages, until:<step>'):
+    with pytest.raises(FreezeError, match='none, early:<stride>, first_stage'):
         apply_freeze(nn.Identity(), {}, 'half')
 
 

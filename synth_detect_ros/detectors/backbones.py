@@ -21,8 +21,10 @@ import torchvision
 from torch import nn
 
 from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.detectors.adapters import add_adapters
 from synth_detect_ros.detectors.freezing import Stage
 from synth_detect_ros.detectors.strides import dilate
+from synth_detect_ros.detectors.trunk import Trunk
 from synth_detect_ros.detectors.weights import fill, no_download
 from synth_detect_ros.errors import ConfigError
 
@@ -66,31 +68,6 @@ class Extractor:
         if self.second_stage is not None:
             stages['second_stage'] = self.second_stage
         return stages
-
-
-class Trunk(nn.Module):
-    """A chain of blocks that returns the maps behind some of them.
-
-    Args:
-        blocks: run one after the other.
-        taps: indices of the blocks whose output is returned, ascending.
-    """
-
-    def __init__(self, blocks: Sequence[nn.Module], taps: Sequence[int]) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks[: taps[-1] + 1])
-        self.taps = tuple(taps)
-
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return the tapped maps of (B, 3, H, W) images."""
-        # Depthwise and pointwise convolutions run faster on CPUs in this layout.
-        x = x.contiguous(memory_format=torch.channels_last)
-        maps = []
-        for index, block in enumerate(self.blocks):
-            x = block(x)
-            if index in self.taps:
-                maps.append(x)
-        return maps
 
 
 class _Maps(nn.Module):
@@ -157,16 +134,19 @@ def _from_chain(
     """Cut a chain of blocks with taps at strides 4, 8, 16 and 32 as the neck wants it."""
     pretrained = config.weights != 'none'
     strides: tuple[int, ...] = (4, 8, 16, 32)
+    ends = dict(zip(strides, taps, strict=True))
     if config.neck == 'c4':
-        cut = taps[strides.index(C4_STRIDE)]
+        cut = ends[C4_STRIDE]
         if config.c4_stride < C4_STRIDE:
-            dilate(blocks[taps[strides.index(config.c4_stride)] + 1 : cut + 1])
-        trunk, second = Trunk(blocks, (cut,)), nn.Sequential(*blocks[cut + 1 :])
+            dilate(blocks[ends[config.c4_stride] + 1 : cut + 1])
+        trunk, second = Trunk(blocks, (cut,), ends), nn.Sequential(*blocks[cut + 1 :])
         strides = (config.c4_stride,)
     else:
         keep = strides.index(config.fpn_finest_stride)
-        trunk, second = Trunk(blocks, taps[keep:]), None
+        trunk, second = Trunk(blocks, taps[keep:], ends), None
         strides = strides[keep:]
+    if config.adapters:
+        add_adapters(trunk, config.backbone)
     channels, second_channels = _probe(trunk, second)
     return Extractor(
         first_stage=Stage(trunk, pretrained),
@@ -241,6 +221,8 @@ def _from_maps(
     std: Sequence[float],
 ) -> Extractor:
     """Extractor of a network that can only be run as a whole: it has no second stage."""
+    if config.adapters:
+        raise ConfigError(f'detector.adapters: not for {config.backbone}, which runs as a whole')
     if config.neck == 'c4':
         picks = [i for i, s in enumerate(strides) if s <= config.c4_stride][-1:]
     else:

@@ -6,6 +6,7 @@ Whether "x
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,10 +15,11 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from synth_detect_ros.config import FREEZE_CHOICES, FREEZE_PATTERN
+from synth_detect_ros.detectors.adapters import Adapter
 from synth_detect_ros.detectors.folding import fold_batch_norm
+from synth_detect_ros.detectors.trunk import Trunk
 from synth_detect_ros.errors import FreezeError
-
-POLICIES = ('none', 'first_stage', 'both_stages', 'until:<step>')
 
 
 class Stage(nn.Module):
@@ -43,10 +45,26 @@ class Stage(nn.Module):
         self.register_load_state_dict_post_hook(Stage._unfold)  # type: ignore[no-untyped-call]
 
     def freeze(self) -> None:
-        """Stop training of this stage."""
+        """Stop training of this stage, but for adapters in it."""
         self.frozen = True
         self.requires_grad_(False)
+        for adapter in self._adapters():
+            adapter.requires_grad_(True)
         self.eval()
+
+    def freeze_early(self, stride: int) -> None:
+        """Stop training of the layers up to a stride [px].
+
+        Raises:
+            FreezeError: the layers can only be run as a whole, or none ends there.
+        """
+        if not isinstance(self.module, Trunk):
+            raise FreezeError(
+                f'freeze: early:{stride}: this extractor runs as a whole, its layers cannot be '
+                'told apart. Choose first_stage, or a ResNet or MobileNetV2.'
+            )
+        for block in self.module.early(stride):
+            block.requires_grad_(False)
 
     def thaw(self) -> None:
         """Let this stage train again."""
@@ -66,12 +84,20 @@ class Stage(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Any:
         """Run the layers, without gradients while frozen."""
-        if not self.frozen:
+        if not self.frozen or self._adapters():
             return self.module(x)
         with torch.no_grad():
             if not self._folded:
                 self._folded.append(fold_batch_norm(self.module))
             return self._folded[0](x)
+
+    def _adapters(self) -> list[Adapter]:
+        return [m for m in self.module.modules() if isinstance(m, Adapter)]
+
+    def pretrained_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that are not of adapters."""
+        own = {id(p) for adapter in self._adapters() for p in adapter.parameters()}
+        return [p for p in self.parameters() if id(p) not in own]
 
     def _unfold(self, *_: object) -> None:
         """Forget the copy: the weights it was made from have changed."""
@@ -89,13 +115,15 @@ class FreezeReport:
 
     Attributes:
         policy: the value of the dial.
-        until_step: first step at which everything trains; None for a lasting freeze.
+        until_step: first step at which everything trains, where the dial says so.
+        until_share: share of the run, in [0, 1], from which everything trains, likewise.
         frozen: parameters that do not train, by stage name.
         trainable: parameters that train.
     """
 
     policy: str
     until_step: int | None
+    until_share: float | None
     frozen: Mapping[str, int]
     trainable: int
 
@@ -107,11 +135,20 @@ class FreezeReport:
         """Return one line for the log."""
         total = sum(self.frozen.values())
         stages = ', '.join(f'{name} {count:,}' for name, count in self.frozen.items()) or 'nothing'
-        until = '' if self.until_step is None else f' until step {self.until_step}'
         return (
-            f'freeze {self.policy}: {total:,} parameters frozen{until} ({stages}), '
+            f'freeze {self.policy}: {total:,} parameters frozen ({stages}), '
             f'{self.trainable:,} train'
         )
+
+    def over(self, step: int, share: float) -> bool:
+        """Return whether the freeze ends here.
+
+        Args:
+            step: steps done.
+            share: of the run that is done, in [0, 1].
+        """
+        by_step = self.until_step is not None and step >= self.until_step
+        return by_step or (self.until_share is not None and share >= self.until_share)
 
 
 def apply_freeze(model: nn.Module, stages: Mapping[str, Stage], policy: str) -> FreezeReport:
@@ -120,24 +157,23 @@ def apply_freeze(model: nn.Module, stages: Mapping[str, Stage], policy: str) -> 
     Args:
         model: the whole detector.
         stages: its extractor's stages, 'first_stage' and, for a C4 detector, 'second_stage'.
-        policy: 'none', 'first_stage', 'both_stages' or 'until:<step>', which freezes every stage
-            until that step.
+        policy: 'none'; 'early:<stride>', the layers up to that stride; 'first_stage';
+            'both_stages'; 'until:<step>' or 'until:<percent>%', every stage until that step or
+            share of the run.
 
     Returns:
         What was frozen.
 
     Raises:
-        FreezeError: unknown policy, or a stage with random weights would be frozen.
+        FreezeError: unknown policy, a stage with random weights would be frozen, or the extractor
+            has no layers of that stride.
     """
-    name, _, step = policy.partition(':')
-    if name == 'none':
-        chosen = []
-    elif name == 'first_stage':
-        chosen = ['first_stage']
-    elif name == 'both_stages' or (name == 'until' and step.isdigit()):
-        chosen = list(stages)
-    else:
-        raise FreezeError(f'freeze: {policy!r} is not known. Choose one of {", ".join(POLICIES)}.')
+    if not re.fullmatch(FREEZE_PATTERN, policy):
+        raise FreezeError(f'freeze: {policy!r} is not known. Choose one of {FREEZE_CHOICES}.')
+    name, _, value = policy.partition(':')
+    chosen = {'none': [], 'early': ['first_stage'], 'first_stage': ['first_stage']}.get(
+        name, list(stages)
+    )
     for key in chosen:
         if not stages[key].pretrained:
             raise FreezeError(
@@ -145,22 +181,30 @@ def apply_freeze(model: nn.Module, stages: Mapping[str, Stage], policy: str) -> 
                 'weights (detector.weights: default or a file), or freeze: none.'
             )
     for key in chosen:
-        stages[key].freeze()
+        if name == 'early':
+            stages[key].freeze_early(int(value))
+        else:
+            stages[key].freeze()
+    until, percent = name == 'until', value.endswith('%')
     return FreezeReport(
         policy=policy,
-        until_step=int(step) if name == 'until' else None,
-        frozen={key: sum(p.numel() for p in stages[key].parameters()) for key in chosen},
+        until_step=int(value) if until and not percent else None,
+        until_share=int(value[:-1]) / 100 if until and percent else None,
+        frozen={
+            key: sum(p.numel() for p in stages[key].parameters() if not p.requires_grad)
+            for key in chosen
+        },
         trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
     )
 
 
-def thaw_at(stages: Mapping[str, Stage], report: FreezeReport, step: int) -> bool:
-    """Thaw all stages when training reaches the step of an 'until' policy.
+def thaw_at(stages: Mapping[str, Stage], report: FreezeReport, step: int, share: float) -> bool:
+    """Thaw all stages when training gets to the end of an 'until' policy; see `over`.
 
     Returns:
         Whether this call thawed something.
     """
-    if report.until_step is None or step < report.until_step:
+    if not report.over(step, share):
         return False
     frozen = [stage for stage in stages.values() if stage.frozen]
     for stage in frozen:

@@ -99,7 +99,8 @@ def _run(
     below = read_mapping(preset_path(preset)) if preset else {}
     detector = merge(below, options).get('detector', {})
     extractor = setup.extractors.get(detector.get('backbone', TrainConfig().detector.backbone), {})
-    options = merge(below, {'detector': extractor}, options)
+    stands_for = {key: extractor[key] for key in extractor if key == 'backbone'}
+    options = merge(below, {'detector': extractor}, options, {'detector': stands_for})
     train = build(TrainConfig, {**options, 'dataset': str(dataset)}, where)
     key = digest({**changed(train, (*MACHINE, 'dataset')), 'data': str(dataset.relative_to(out))})
     label = slug('-'.join([camera.name, cell.name, *map(str, budget.values())]))

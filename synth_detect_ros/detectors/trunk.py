@@ -1,0 +1,52 @@
+"""A chain of an extractor's blocks: the maps behind some of them, and where it may be cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from synth_detect_ros.errors import FreezeError
+
+
+class Trunk(nn.Module):
+    """A chain of blocks that returns the maps behind some of them.
+
+    Args:
+        blocks: run one after the other.
+        taps: indices of the blocks whose output is returned, ascending.
+        ends: index of the last block of each stride [px].
+    """
+
+    def __init__(
+        self, blocks: Sequence[nn.Module], taps: Sequence[int], ends: Mapping[int, int]
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks[: taps[-1] + 1])
+        self.taps = tuple(taps)
+        self.ends = {stride: end for stride, end in ends.items() if end <= taps[-1]}
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return the tapped maps of (B, 3, H, W) images."""
+        # Depthwise and pointwise convolutions run faster on CPUs in this layout.
+        x = x.contiguous(memory_format=torch.channels_last)
+        maps = []
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in self.taps:
+                maps.append(x)
+        return maps
+
+    def early(self, stride: int) -> list[nn.Module]:
+        """Return the blocks whose output has at most this stride [px].
+
+        Raises:
+            FreezeError: no block ends there.
+        """
+        if stride not in self.ends:
+            raise FreezeError(
+                f'freeze: early:{stride}: wanted a stride of the extractor, one of '
+                f'{", ".join(map(str, self.ends))}'
+            )
+        return list(self.blocks[: self.ends[stride] + 1])

@@ -1,0 +1,86 @@
+"""Residual adapters: they start as nothing, then they alone train in the extractor."""
+
+import pytest
+import torch
+from test_freezing import changed, copy, step
+from tiny import CLASSES, detector_config, train_config, write_dataset, write_weights
+
+from synth_detect_ros.bundle import load_bundle
+from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.detect import Predictor
+from synth_detect_ros.detectors.adapters import Adapter
+from synth_detect_ros.detectors.backbones import build_extractor
+from synth_detect_ros.detectors.freezing import apply_freeze
+from synth_detect_ros.detectors.rcnn import RCNN
+from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.train import train
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    return str(write_weights(tmp_path_factory.mktemp('weights') / 'mobilenet.safetensors'))
+
+
+@pytest.mark.parametrize('neck', ['fpn', 'c4'])
+def test_extractor_with_new_adapters_computes_what_it_did(weights, neck):
+    config = {'weights': weights, 'neck': neck}
+    plain = build_extractor(detector_config(**config)).first_stage.eval()
+    adapted = build_extractor(detector_config(**config, adapters=True)).first_stage.eval()
+    image = torch.rand(1, 3, 96, 128)
+    for a, b in zip(plain(image), adapted(image), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize('backbone', ['resnet18', 'resnet50'])
+def test_every_residual_block_gets_one(backbone):
+    config = detector_config(backbone=backbone, adapters=True)
+    stage = build_extractor(config, load=False).first_stage
+    count = sum(isinstance(m, Adapter) for m in stage.modules())
+    assert count == {'resnet18': 8, 'resnet50': 16}[backbone]
+    stage(torch.rand(1, 3, 64, 64))
+
+
+def test_only_adapters_of_a_frozen_extractor_train(weights):
+    detector = RCNN(detector_config(weights=weights, adapters=True), CLASSES)
+    report = apply_freeze(detector, detector.stages, 'first_stage')
+    before = copy(detector.neck.first_stage)
+    step(detector)
+    moved = changed(before, detector.neck.first_stage)
+    assert moved
+    assert all(key.endswith('adapter.weight') for key in moved)
+    total = sum(p.numel() for p in detector.parameters())
+    assert sum(report.frozen.values()) + report.trainable == total
+
+
+def test_trained_adapters_are_part_of_the_bundle(tmp_path, weights):
+    dataset = write_dataset(tmp_path / 'data')
+    config = train_config(
+        dataset, tmp_path / 'run', freeze='first_stage',
+        detector={'weights': weights, 'adapters': True},
+    )  # fmt: skip
+    bundle = train(config)
+    detector, _ = load_bundle(bundle)
+    adapters = [m for m in detector.first_stage.modules() if isinstance(m, Adapter)]
+    assert all(adapter.weight.any() for adapter in adapters)
+    assert Predictor(bundle, 'cpu').classes == CLASSES
+
+
+def test_networks_without_residual_blocks_are_refused(tmp_path):
+    (tmp_path / 'own.py').write_text(
+        'from torch import nn\n'
+        'def net():\n'
+        '    layer = nn.Conv2d(3, 8, 3, 16, 1)\n'
+        '    layer.out_channels, layer.stride = 8, 16\n'
+        '    return layer\n'
+    )
+    config = DetectorConfig(backbone=f'{tmp_path / "own.py"}:net', neck='c4', adapters=True)
+    with pytest.raises(ConfigError, match='adapters: not for'):
+        build_extractor(config)
+
+
+def test_cache_is_refused_with_adapters(tmp_path):
+    with pytest.raises(ConfigError, match='features change at every step'):
+        train_config(
+            tmp_path, tmp_path / 'run', freeze='first_stage', detector={'adapters': True},
+            cache={'enabled': True}, augment={'variants': 1},
+        )  # fmt: skip
