@@ -489,7 +489,9 @@ class EvaluateConfig(Options):
 class ExperimentConfig(Options):
     """`synth-detect experiment`: run a grid of trainings and compare them on real images."""
 
-    grid: str = option('', 'file of the grid, or name of one that comes with the package')
+    grid: str = option(
+        '', 'file of the grid, or name of one that comes with the package', path='if there'
+    )
     setup: str = option('', 'file with your cameras, objects and real frames', path='always')
     out: str = option('', 'folder of results; grids that share it share their runs', path='always')
     jobs: int = option(1, 'cells side by side; the cores are divided', low=1, high=64)

@@ -21,9 +21,9 @@ def weights(tmp_path_factory):
     return str(write_weights(tmp_path_factory.mktemp('weights') / 'mobilenet.safetensors'))
 
 
-@pytest.mark.parametrize('neck', ['fpn', 'c4'])
-def test_extractor_with_new_adapters_computes_what_it_did(weights, neck):
-    config = {'weights': weights, 'neck': neck}
+@pytest.mark.parametrize('options', [{}, {'neck': 'c4'}, {'neck': 'c4', 'c4_stride': 8}])
+def test_extractor_with_new_adapters_computes_what_it_did(weights, options):
+    config = {'weights': weights, **options}
     plain = build_extractor(detector_config(**config)).first_stage.eval()
     adapted = build_extractor(detector_config(**config, adapters=True)).first_stage.eval()
     image = torch.rand(1, 3, 96, 128)
