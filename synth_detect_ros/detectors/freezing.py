@@ -1,7 +1,8 @@
 """The freeze dial: which part of the pre-trained extractor keeps its weights.
 
 Hinterstoisser et al. 2017, sec. 3.3, freeze the extractor and train the rest on renderings only.
-Whether "x
+Whether "the extractor" ends before or behind its last block, the box classifier, their text leaves
+open: both are offered, and what lies between nothing and all.
 """
 
 from __future__ import annotations
