@@ -225,9 +225,11 @@ class _Run:
         self.detector.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             losses = compute()
-        total = torch.stack(list(losses.values())).sum()
-        progress.losses = {name: float(v.detach()) for name, v in losses.items()}
-        progress.losses['loss'] = float(total.detach())
+        values = torch.stack(list(losses.values()))
+        total = values.sum()
+        # One transfer: each of them waits for the GPU.
+        known = torch.cat([values, total[None]]).detach().tolist()
+        progress.losses = dict(zip([*losses, 'loss'], known, strict=True))
         self._check_finite()
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]

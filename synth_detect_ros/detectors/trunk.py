@@ -29,8 +29,8 @@ class Trunk(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return the tapped maps of (B, 3, H, W) images."""
-        # Depthwise and pointwise convolutions run faster on CPUs in this layout.
-        x = x.contiguous(memory_format=torch.channels_last)
+        if x.device.type == 'cpu':  # depthwise and pointwise convolutions are faster so there
+            x = x.contiguous(memory_format=torch.channels_last)
         maps = []
         for index, block in enumerate(self.blocks):
             x = block(x)

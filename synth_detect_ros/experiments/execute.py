@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from synth_detect_ros.config import EvaluateConfig, TrainConfig
 from synth_detect_ros.dataset.files import write_atomic
 from synth_detect_ros.errors import SynthDetectError
@@ -145,9 +147,10 @@ def score_cell(pool: Pool, config: EvaluateConfig) -> Mapping[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """Return the processor and the number of cores of this process."""
+    """Return the processor, the number of cores of this process, and the GPU if there is one."""
     name, info = platform.processor() or platform.machine(), Path('/proc/cpuinfo')
     if info.is_file():
         lines = [line for line in info.read_text().splitlines() if line.startswith('model name')]
         name = lines[0].split(':', 1)[1].strip() if lines else name
-    return {'cpu': name, 'cores': len(os.sched_getaffinity(0))}
+    gpu = {'gpu': torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return {'cpu': name, 'cores': len(os.sched_getaffinity(0)), **gpu}

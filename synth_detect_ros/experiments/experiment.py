@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,31 +50,53 @@ def experiment(
     out, grid = Path(config.out), read_grid(config.grid, config.settings)
     setup = read_setup(Path(config.setup))
     runs = plan(grid, setup, out)
-    tests = {camera.name: _tests(camera, grid, out) for camera in setup.cameras}
+    tests = {camera.name: tests_of(camera, grid, out) for camera in setup.cameras}
     for folder, render in {r.render.out: r.render for r in runs if r.render}.items():
         logger.info('data set %s', folder)
         synthesize(render)
     pool = Pool(config.jobs)
     todo = {run.folder: run for run in runs}  # equal cells are trained once
-    tasks = [functools.partial(_do, pool, run, tests[run.camera.name]) for run in todo.values()]
+    tasks = [
+        functools.partial(run_cell, pool, run, tests[run.camera.name]) for run in todo.values()
+    ]
 
-    def write(errors: Mapping[Path, str]) -> list[dict[str, Any]]:
-        rows = [_row(run, tests[run.camera.name], errors.get(run.folder, '')) for run in runs]
-        folder = out / slug(Path(config.grid).stem)
-        write_results(grid, rows, folder)
-        write_page(grid, rows, folder)
-        return rows
+    folder = out / slug(Path(config.grid).stem)
 
     def note(done: int, total: int) -> None:
-        write({})
+        write_experiment(grid, runs, tests, {}, folder)
         report(done, total)
 
-    rows = write(dict(zip(todo, pool.map(tasks, note), strict=True)))
-    return sum(bool(row['error']) for row in rows)
+    errors = dict(zip(todo, pool.map(tasks, note), strict=True))
+    write_experiment(grid, runs, tests, errors, folder)
+    return sum(bool(errors[run.folder]) for run in runs)
 
 
-def _tests(camera: Camera, grid: Grid, out: Path) -> Tests:
-    """Return how each run of a camera is scored, by name of the labelled set."""
+def write_experiment(
+    grid: Grid,
+    runs: Sequence[Run],
+    tests: Mapping[str, Tests],
+    errors: Mapping[Path, str],
+    folder: Path,
+) -> None:
+    """Write the tables and the page of what is done so far.
+
+    Args:
+        grid: that is run.
+        runs: its runs, done or not.
+        tests: how the runs of each camera are scored, see `tests_of`.
+        errors: of runs that failed, by folder.
+        folder: gets the files.
+    """
+    rows = [_row(run, tests[run.camera.name], errors.get(run.folder, '')) for run in runs]
+    write_results(grid, rows, folder)
+    write_page(grid, rows, folder)
+
+
+def tests_of(camera: Camera, grid: Grid, out: Path) -> Tests:
+    """Return how each run of a camera is scored, by name of the labelled set.
+
+    Writes the split of the real frames, and renders held-out images where the grid asks for them.
+    """
     folder = real_folder(camera, grid.real_share, out)
     split = write_split(camera.real, class_names(camera), grid.real_share, folder)
     tests = {
@@ -106,7 +128,7 @@ def _synthetic(camera: Camera, grid: Grid, out: Path) -> EvaluateConfig:
     )
 
 
-def _do(pool: Pool, run: Run, tests: Tests) -> None:
+def run_cell(pool: Pool, run: Run, tests: Tests) -> None:
     """Train and score one run, what is not there yet."""
     workers = 0 if pool.threads == 1 else run.train.workers
     train_cell(pool, replace(run.train, workers=workers))

@@ -29,7 +29,8 @@ def write_page(grid: Grid, rows: Sequence[Row], folder: Path) -> None:
     seats = sorted({row['threads'] for row in rows if 'threads' in row})
     lead = (
         f'{grid.note.strip()} Made by: synth-detect {shlex.join(sys.argv[1:])}. {facts["cpu"]}, '
-        f'{facts["cores"]} cores, of which a run had {" or ".join(map(str, seats)) or "none"}.'
+        f'{facts["cores"]} cores, of which a run had {" or ".join(map(str, seats)) or "none"}'
+        f'{", " + facts["gpu"] if "gpu" in facts else ""}.'
     )
     body = [
         section(k, title, '', table(head, lines), *_plots(grid, rows, title))
