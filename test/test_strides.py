@@ -1,11 +1,15 @@
 """Maps that keep their size: the same values as before, and those in between."""
 
+import math
+
 import pytest
 import torch
 from tiny import detector_config
+from torch import nn
 
 from synth_detect_ros.detectors.backbones import build_extractor
-from synth_detect_ros.detectors.strides import drop_strides
+from synth_detect_ros.detectors.strides import align, dilate, drop_strides
+from synth_detect_ros.detectors.trunk import Branches
 
 
 def extractor(backbone, **values):
@@ -35,3 +39,42 @@ def test_stage_without_strides_keeps_the_size_and_its_weights(backbone):
     drop_strides(stage)
     assert stage(crops).shape == (2, found.second_channels, 7, 7)
     assert all(torch.equal(before[name], p) for name, p in stage.state_dict().items())
+
+
+def inception():
+    """Return a small chain with branches, as Inception networks have them."""
+    torch.manual_seed(0)
+    branches = [
+        nn.Conv2d(3, 4, 3, 2),
+        nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, 2)),
+        nn.MaxPool2d(3, 2),
+    ]
+    chain = nn.Sequential(Branches(branches), nn.Conv2d(11, 5, (1, 7)), nn.Conv2d(5, 5, (7, 1)))
+    align(chain[1:])
+    return chain
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('size', [(16, 24), (17, 23)])
+def test_aligned_map_covers_the_image_and_dilated_holds_it(size):
+    coarse, fine, image = inception(), inception(), torch.randn(1, 3, *size)
+    for chain in (coarse, fine):
+        align(chain)
+    assert dilate([fine]) == 2
+    few, many = coarse(image), fine(image)
+    assert few.shape[2:] == tuple(math.ceil(side / 2) for side in size)
+    assert many.shape[2:] == size
+    torch.testing.assert_close(many[:, :, ::2, ::2], few)
+    # Of the branches none stands before another: only what follows them has holes.
+    assert all(
+        layer.dilation in (1, (1, 1)) for layer in fine[0].modules() if hasattr(layer, 'dilation')
+    )
+    assert [layer.dilation for layer in fine[1:]] == [(2, 2), (2, 2)]
+
+
+def test_networks_trained_with_padding_are_aligned_already():
+    stage = build_extractor(detector_config(backbone='resnet50'), load=False).first_stage
+    before = [m.padding for m in stage.modules() if hasattr(m, 'padding')]
+    align(stage)
+    pairs = [(p, p) if isinstance(p, int) else p for p in before]
+    assert pairs == [m.padding for m in stage.modules() if hasattr(m, 'padding')]

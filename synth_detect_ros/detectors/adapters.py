@@ -36,16 +36,15 @@ class Adapted(nn.Module):
     """A residual block with an adapter beside it.
 
     Args:
-        block: one of `BLOCKS`.
+        block: its last convolution has the channels of its output.
     """
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
         convs = [layer for layer in block.modules() if isinstance(layer, nn.Conv2d)]
-        *_, last = (layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d))
         stride = max(conv.stride[0] for conv in convs)
         self.block = block
-        self.adapter = Adapter(convs[0].in_channels, last.num_features, stride)
+        self.adapter = Adapter(convs[0].in_channels, convs[-1].out_channels, stride)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the (B, C', H', W') sum of block and adapter."""
@@ -53,12 +52,15 @@ class Adapted(nn.Module):
         return adapted
 
 
-def add_adapters(module: nn.Module, name: str) -> None:
+def add_adapters(
+    module: nn.Module, name: str, residual: tuple[type[nn.Module], ...] = BLOCKS
+) -> None:
     """Put an adapter beside each residual block in a module.
 
     Args:
         module: with its weights; changed in place.
         name: of the extractor, for the error.
+        residual: classes of residual blocks.
 
     Raises:
         ConfigError: it has no residual blocks.
@@ -67,7 +69,7 @@ def add_adapters(module: nn.Module, name: str) -> None:
         (parent, key, child)
         for parent in module.modules()
         for key, child in parent.named_children()
-        if isinstance(child, BLOCKS)
+        if isinstance(child, residual)
     ]
     if not places:
         raise ConfigError(f'detector.adapters: {name} has no residual blocks to put them beside')

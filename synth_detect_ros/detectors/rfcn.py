@@ -19,7 +19,7 @@ from synth_detect_ros.detectors.backbones import Extractor
 from synth_detect_ros.detectors.freezing import Stage
 from synth_detect_ros.detectors.neck import Maps, norm_layer
 from synth_detect_ros.detectors.roi_heads import SecondStageHeads
-from synth_detect_ros.detectors.strides import dilate
+from synth_detect_ros.detectors.strides import align, dilate
 from synth_detect_ros.errors import ConfigError
 
 # Samples of a region on an axis by default, all bins together: the crop of the paper's toolchain.
@@ -142,12 +142,14 @@ def build_position_heads(
 
 @torch.no_grad()
 def _keep_stride(stage: Stage, channels: int, name: str) -> Stage:
-    """Make a stage keep the size of its map; see `dilate`."""
+    """Make a stage keep the size of its map; see `align` and `dilate`."""
+    align(stage)
     dilate([stage])
     seen = stage.eval()(torch.zeros(1, channels, 16, 16)).shape[-2:]
     if tuple(seen) != (16, 16):
         raise ConfigError(
             f'detector.architecture: rfcn runs the last part of the extractor on the whole map, '
-            f'but that of {name} shrinks it. Choose a ResNet or mobilenet_v2, or faster_rcnn.'
+            f'but that of {name} shrinks it. Choose a ResNet, mobilenet_v2 or '
+            'inception_resnet_v2, or faster_rcnn.'
         )
     return stage

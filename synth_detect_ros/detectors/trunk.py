@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import nn
 
 from synth_detect_ros.errors import FreezeError
+
+
+class Branches(nn.ModuleList):
+    """Branches that look at the same map; their outputs are joined along the channels.
+
+    Args:
+        branches: of a block of an Inception network.
+    """
+
+    def __init__(self, branches: Iterable[nn.Module]) -> None:
+        super().__init__(branches)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the (B, sum of C_i, H', W') outputs of (B, C, H, W) maps."""
+        return torch.cat([branch(x) for branch in self], 1)
 
 
 class Trunk(nn.Module):
