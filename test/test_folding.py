@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny import detector_config
 from torch import nn
+from torch.nn import functional
 
 from synth_detect_ros.detectors.backbones import build_extractor
 from synth_detect_ros.detectors.folding import fold_batch_norm
@@ -34,11 +35,19 @@ def lively(module):
 
 
 def norms(module):
-    return sum(isinstance(layer, nn.BatchNorm2d) for layer in module.modules())
+    layers = sum(isinstance(layer, nn.BatchNorm2d) for layer in module.modules())
+    graph = getattr(module, 'graph', None)
+    calls = [] if graph is None else [n for n in graph.nodes if n.target is functional.batch_norm]
+    return layers + len(calls)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('backbone', ['mobilenet_v2', 'resnet18'])
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        'mobilenet_v2', 'resnet18', 'timm:test_efficientnet',
+    ],
+)  # fmt: skip
 def test_folded_copy_computes_the_same(backbone):
     stage = lively(build_extractor(detector_config(backbone=backbone)).first_stage.module)
     before = {key: value.clone() for key, value in stage.state_dict().items()}

@@ -6,6 +6,7 @@ apply it: y = g (W x + b - m) / s + c = (g W / s) x + g (b - m) / s + c.
 
 from __future__ import annotations
 
+import copy
 import logging
 
 from torch import nn
@@ -25,7 +26,32 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
         the values it computes.
     """
     try:
-        return fuse(module)
+        return fuse(_split(copy.deepcopy(module)), inplace=True)
     except Exception as error:  # whatever a network of anybody's raises when it is traced
         logger.debug('batch norm is not folded: %s', error)
         return module
+
+
+def _split(module: nn.Module) -> nn.Module:
+    """Take apart batch norm layers that also apply an activation, as many of timm's do.
+
+    Args:
+        module: in inference mode, in which dropout does nothing; changed in place.
+    """
+    for parent in list(module.modules()):
+        for key, layer in list(parent.named_children()):
+            activation = getattr(layer, 'act', None)
+            if isinstance(layer, nn.BatchNorm2d) and isinstance(activation, nn.Module):
+                setattr(parent, key, nn.Sequential(_plain(layer), activation))
+    return module
+
+
+def _plain(layer: nn.BatchNorm2d) -> nn.BatchNorm2d:
+    """Return the batch norm of a layer that does more."""
+    plain = nn.BatchNorm2d(
+        layer.num_features, layer.eps, affine=layer.affine,
+        track_running_stats=layer.track_running_stats,
+    )  # fmt: skip
+    state = layer.state_dict()
+    plain.load_state_dict({key: state[key] for key in plain.state_dict()})
+    return plain.to(next(iter(state.values()), None)).train(layer.training)
