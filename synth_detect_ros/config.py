@@ -258,7 +258,8 @@ class DetectorConfig(Options):
     )
     backbone: str = option(
         'mobilenet_v2',
-        'resnet18..152, mobilenet_v2, timm:<name>, or <file.py|module>:<function>',
+        'resnet18..152, mobilenet_v2, torchvision:<name>, timm:<name>, or '
+        '<file.py|module>:<function>',
         path='if there',
     )
     weights: str = option(

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from tiny import detector_config, write_weights
+from tiny import detector_config, write_bundle, write_weights
 
+from synth_detect_ros.bundle import load_bundle
 from synth_detect_ros.detectors.backbones import build_extractor
 from synth_detect_ros.detectors.weights import read_weights
 from synth_detect_ros.errors import ConfigError, WeightsError
@@ -75,7 +76,7 @@ def test_shared_resnet101_serves_as_own_extractor(weights_dir):
 @pytest.mark.parametrize(
     ('backbone', 'message'),
     [
-        ('resnet1010', 'is not known. Choose one of resnet18'),
+        ('resnet1010', 'is not known. Choose one of resnet18.*mobilenet_v2, torchvision:'),
         ('timm:resnet1010', 'timm has no model'),
         ('nowhere.py:build', 'no such file'),
         ('no_such_module:build', 'cannot be imported'),
@@ -139,11 +140,12 @@ def test_checkpoint_without_tensors_is_refused(tmp_path):
         read_weights(tmp_path / 'w.pth')
 
 
-def test_failed_download_names_the_way_out(monkeypatch):
-    def unreachable(*args, **kwargs):
-        raise OSError('no network')
-
-    monkeypatch.setattr('torch.hub.load_state_dict_from_url', unreachable)
-    monkeypatch.setattr('torchvision.models._api.load_state_dict_from_url', unreachable)
-    with pytest.raises(WeightsError, match=r'detector\.weights: FILE'):
-        build_extractor(detector_config(weights='default'))
+@pytest.mark.parametrize('backbone', ['torchvision:mobilenet_v3_small', 'timm:test_efficientnet'])
+def test_bundle_holds_an_extractor_of_any_name(tmp_path, backbone):
+    bundle = write_bundle(tmp_path / 'bundle', backbone=backbone)
+    detector, _ = load_bundle(bundle)
+    torch.manual_seed(0)
+    built = build_extractor(detector_config(backbone=backbone)).first_stage.eval()
+    image = torch.rand(1, 3, 64, 96)
+    for a, b in zip(detector.eval().first_stage(image), built(image), strict=True):
+        assert torch.equal(a, b)

@@ -45,7 +45,8 @@ def norms(module):
 @pytest.mark.parametrize(
     'backbone',
     [
-        'mobilenet_v2', 'resnet18', 'timm:test_efficientnet',
+        'mobilenet_v2', 'resnet18', 'torchvision:regnet_y_400mf',
+        'timm:test_efficientnet',
     ],
 )  # fmt: skip
 def test_folded_copy_computes_the_same(backbone):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,21 +17,40 @@ from synth_detect_ros.errors import WeightsError
 
 # Parts of a classification network that a detector does not use, and counters.
 UNUSED = ('fc.', 'classifier.', 'head.', 'num_batches_tracked')
+# torchvision's files of DenseNet are older than the names of its layers.
+OLD_DENSENET = re.compile(r'(denselayer\d+\.(?:norm|conv))\.([12]\.)')
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Where the pre-trained weights of a network can be fetched.
+
+    Attributes:
+        name: of the hub and the network, for reports.
+        url: of the file; None where there is none.
+        fetch: downloads the state dict of the whole classification network.
+    """
+
+    name: str
+    url: str | None
+    fetch: Callable[[], Mapping[str, torch.Tensor]]
 
 
 def fill(
     net: nn.Module,
     config: DetectorConfig,
     load: bool,
-    download: Callable[[], dict[str, torch.Tensor]],
+    hub: Hub | None = None,
+    unused: Sequence[str] = UNUSED,
 ) -> str:
     """Put the weights that a configuration names into a network.
 
     Args:
-        net: the whole classification network.
+        net: the classification network, or a part of it whose layers keep their names.
         config: `weights` and `backbone` are read.
         load: False leaves the weights as they are.
-        download: fetches the state dict of the hub.
+        hub: fetches 'default' weights.
+        unused: parts of names of tensors that may be missing.
 
     Returns:
         Where the weights came from, with a hash for a file.
@@ -40,23 +61,30 @@ def fill(
     if config.weights == 'none' or not load:
         return config.weights
     if config.weights == 'default':
-        try:
-            state = download()
-        except OSError as error:
-            raise no_download(config, error) from error
-        net.load_state_dict(state)
-        return f'torchvision {config.backbone}'
+        assert hub is not None
+        _load_checked(net, _download(hub, config.backbone), hub.name, unused)
+        return hub.name
     path = Path(config.weights)
-    _load_checked(net, read_weights(path), path)
+    _load_checked(net, read_weights(path), str(path), unused)
     return f'{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}'
 
 
-def no_download(config: DetectorConfig, error: Exception) -> WeightsError:
-    """Return the error that says what to do on a machine without network."""
-    return WeightsError(
-        f'the weights of {config.backbone} cannot be downloaded ({error}). Fetch the file on a '
-        'machine with network and give it as detector.weights: FILE (.safetensors or .pth).'
-    )
+def _download(hub: Hub, backbone: str) -> Mapping[str, torch.Tensor]:
+    """Fetch weights, or say what to do on a machine without network."""
+    if hub.url is None:
+        raise WeightsError(
+            f'{hub.name}: nobody offers weights of it to download. Give a file as '
+            'detector.weights: FILE, or choose detector.weights: none and freeze: none.'
+        )
+    try:
+        return hub.fetch()
+    except Exception as error:  # hubs let through the errors of all that they stand on
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WeightsError(
+            f'the weights of {backbone} cannot be downloaded ({reason}). Fetch {hub.url} on a '
+            'machine with network and give the file as detector.weights: FILE, on the command '
+            'line --set detector.weights=FILE (.safetensors, .pth or .bin).'
+        ) from error
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -79,14 +107,25 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def _load_checked(net: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+def _load_checked(
+    net: nn.Module, state: Mapping[str, torch.Tensor], place: str, unused: Sequence[str]
+) -> None:
+    """Load weights into a network, all that it uses.
+
+    Args:
+        net: changed in place.
+        state: may hold more than the network has.
+        place: where the weights come from, for the error.
+        unused: see `fill`.
+    """
+    state = {OLD_DENSENET.sub(r'\1\2', key): value for key, value in state.items()}
     own = net.state_dict()
-    used = [key for key in own if not any(part in key for part in UNUSED)]
+    used = [key for key in own if not any(part in key for part in unused)]
     missing = [key for key in used if key not in state]
     wrong = [key for key in used if key in state and state[key].shape != own[key].shape]
     if missing or wrong:
         raise WeightsError(
-            f'{path} does not fit the architecture: {len(missing)} of {len(used)} tensors are '
+            f'{place} does not fit the architecture: {len(missing)} of {len(used)} tensors are '
             f'missing (first: {(missing or ["-"])[0]}), {len(wrong)} have another shape (first: '
             f'{(wrong or ["-"])[0]}). Is detector.backbone the network these weights belong to?'
         )
