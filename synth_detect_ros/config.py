@@ -258,7 +258,7 @@ class DetectorConfig(Options):
     )
     backbone: str = option(
         'mobilenet_v2',
-        'resnet18..152, mobilenet_v2, torchvision:<name>, timm:<name>, or '
+        'resnet18..152, mobilenet_v2, inception_resnet_v2, torchvision:<name>, timm:<name>, or '
         '<file.py|module>:<function>',
         path='if there',
     )

@@ -45,7 +45,7 @@ def norms(module):
 @pytest.mark.parametrize(
     'backbone',
     [
-        'mobilenet_v2', 'resnet18', 'torchvision:regnet_y_400mf',
+        'mobilenet_v2', 'resnet18', 'inception_resnet_v2', 'torchvision:regnet_y_400mf',
         'timm:test_efficientnet',
     ],
 )  # fmt: skip

@@ -88,6 +88,10 @@ def test_default_weights_are_timms(tmp_path, monkeypatch):
     ('backbone', 'url'),
     [
         (
+            'inception_resnet_v2',
+            'https://huggingface.co/timm/inception_resnet_v2.tf_in1k/resolve/main/model.safetensors',
+        ),
+        (
             'timm:test_vit',
             'https://huggingface.co/timm/test_vit.r160_in1k/resolve/main/model.safetensors',
         ),
@@ -134,7 +138,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
         extractor('test_efficientnet', weights=str(tmp_path / 'w.safetensors'))
 
 
-@pytest.mark.parametrize('backbone', ['timm:resnet10t'])
+@pytest.mark.parametrize('backbone', ['timm:resnet10t', 'inception_resnet_v2'])
 def test_missing_timm_is_named(monkeypatch, backbone):
     monkeypatch.setitem(sys.modules, 'timm', None)
     with pytest.raises(ConfigError, match=f'{backbone} needs timm: pip install timm'):

@@ -14,10 +14,12 @@ import torchvision
 from torch import nn
 
 from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.detectors import inception
 from synth_detect_ros.detectors.adapters import BLOCKS, add_adapters
 from synth_detect_ros.detectors.extractor import IMAGENET_MEAN, IMAGENET_STD, Extractor
 from synth_detect_ros.detectors.freezing import Stage
 from synth_detect_ros.detectors.strides import align, dilate
+from synth_detect_ros.detectors.timm_nets import timm_network
 from synth_detect_ros.detectors.torchvision_nets import torchvision_hub
 from synth_detect_ros.detectors.trunk import Trunk
 from synth_detect_ros.detectors.weights import fill
@@ -65,10 +67,24 @@ def _mobilenet_v2(config: DetectorConfig, load: bool) -> Extractor:
     return _cut(config, Chain(list(net.features), MOBILENET_V2_ENDS, source))
 
 
+def _inception_resnet_v2(config: DetectorConfig, load: bool) -> Extractor:
+    net, source = timm_network(config, inception.NAME, load)
+    chain = Chain(
+        inception.chain(net),
+        inception.ENDS,
+        source,
+        mean=inception.MEAN,
+        std=inception.STD,
+        residual=inception.residual_blocks(net),
+    )
+    return _cut(config, chain)
+
+
 # Builders by the name in the configuration.
 CHAINS: dict[str, Callable[[DetectorConfig, bool], Extractor]] = {
     **dict.fromkeys(RESNETS, _resnet),
     'mobilenet_v2': _mobilenet_v2,
+    inception.NAME: _inception_resnet_v2,
 }
 
 
