@@ -13,8 +13,11 @@ from synth_detect_ros.options import read_config
 from synth_detect_ros.presets import preset_path
 
 # Shorter and longer side, stride, dilation of the proposal head, side of the crop, of what is left
-# of it for the box head, and of the last map, detections kept.
+# of it for the box head (R-FCN: bins), and of the last map, detections kept.
 TABLE = {
+    'paper_faster_rcnn_inception_resnet_v2': (600, 1024, 8, 2, 17, 17, 8, 100),
+    'paper_mask_rcnn_inception_resnet_v2': (800, 1365, 8, 2, 17, 17, 8, 100),
+    'paper_rfcn_resnet101': (600, 1024, 16, 1, 18, 3, 1, 300),
     'paper_faster_rcnn_resnet101': (600, 1024, 16, 1, 14, 7, 7, 300),
     'paper_mask_rcnn_resnet101': (800, 1365, 8, 2, 14, 7, 7, 300),
 }
@@ -70,13 +73,33 @@ def test_first_stage_proposes_as_in_the_table(name, detector):
 
 def test_second_stage_looks_as_in_the_table(name, detector):
     heads = detector.roi_heads
-    *_, crop, seen, last, kept = TABLE[name]
-    assert heads.box_roi_pool.output_size == (crop, crop)
-    maps = {'0': torch.rand(1, 2, 8, 8)}
+    *_, crop, seen, last, _ = TABLE[name]
+    maps = {'0': torch.rand(1, 2 * seen**2 if 'rfcn' in name else 2, 8, 8)}
     crops = heads.box_roi_pool(maps, [torch.tensor([[0.0, 0, 32, 32]])], [(64, 64)])
     assert crops.shape == (1, 2, seen, seen)
+    if 'rfcn' in name:
+        assert heads.box_roi_pool.bins * heads.box_roi_pool.samples == crop
+        assert heads.box_head(crops).shape == (1, 2)
+        return
+    assert heads.box_roi_pool.output_size == (crop, crop)
     crops = torch.rand(1, detector.neck.out_channels, seen, seen)
     assert heads.box_head.second_stage(crops).shape[2:] == (last, last)
+
+
+def test_rfcn_runs_block4_once_on_the_whole_map(name, detector):
+    maps, channels = detector.region_maps, detector.neck.out_channels
+    if 'rfcn' not in name:
+        assert isinstance(maps, torch.nn.Identity)
+        return
+    assert channels == 1024
+    assert maps.trunk(torch.rand(1, channels, 4, 6)).shape == (1, 2048, 4, 6)
+    assert maps.reduce[0].out_channels == 1024
+    # Of each bin: scores of two classes and background, and one box.
+    assert maps.maps.out_channels == 3 * 3 * (3 + 4)
+
+
+def test_second_stage_chooses_as_in_the_table(name, detector):
+    heads, kept = detector.roi_heads, TABLE[name][-1]
     assert heads.box_coder.weights == SCALE
     sampler = heads.fg_bg_sampler
     assert (sampler.batch_size_per_image, sampler.positive_fraction) == (64, 0.25)
@@ -109,5 +132,6 @@ def test_images_are_flipped_and_nothing_else(config):
 
 def test_first_stage_is_frozen_and_nothing_normalised_behind_it(name, config, detector):
     assert config.freeze == 'first_stage'
+    assert config.detector.backbone == name.split('rcnn_')[-1].removeprefix('paper_rfcn_')
     assert detector.has_masks == name.startswith('paper_mask')
     assert not any(isinstance(m, torch.nn.GroupNorm) for m in detector.modules())
