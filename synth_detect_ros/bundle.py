@@ -58,6 +58,7 @@ def save_bundle(folder: Path, detector: Detector, facts: Mapping[str, Any]) -> P
                 'std': [float(v) for v in detector.transform.image_std],
                 'min_side': detector.config.min_side,
                 'max_side': detector.config.max_side,
+                'fixed_size': list(detector.config.fixed_size or []) or None,
             },
             'extractor_weights': detector.weights_source,
             'weights_sha256': _sha256(temporary / WEIGHTS),

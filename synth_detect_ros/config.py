@@ -300,6 +300,11 @@ class DetectorConfig(Options):
     )
     min_side: int = option(480, 'shorter side the network sees', unit='px', low=32, high=4096)
     max_side: int = option(1333, 'longest side the network sees', unit='px', low=32, high=8192)
+    fixed_size: tuple[int, ...] | None = option(
+        None, '[width, height] that the network sees of every image, whatever its shape, in place '
+        'of min_side and max_side; null: the shape stays',
+        unit='px', low=32, high=8192,
+    )  # fmt: skip
     rpn_channels: int = option(0, 'width of the proposal head; 0: as the maps', low=0, high=4096)
     rpn_dilation: int = option(1, 'dilation of its 3x3 convolution', low=1, high=8)
     rpn_coder: tuple[float, float, float, float] = option(
@@ -348,6 +353,10 @@ class DetectorConfig(Options):
             raise ConfigError('detector.architecture: rfcn works on one map. Set neck: c4.')
         if self.c4_stride not in (8, 16):
             raise ConfigError(f'c4_stride: {self.c4_stride} is not known. Choose 8 or 16.')
+        if self.fixed_size is not None and len(self.fixed_size) != 2:
+            raise ConfigError(
+                f'detector.fixed_size: wanted [width, height], got {list(self.fixed_size)}'
+            )
         if 0 < self.roi_size < self.roi_pool:
             raise ConfigError(
                 f'roi_pool: {self.roi_pool} leaves nothing of a crop of roi_size {self.roi_size}'

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,7 +143,7 @@ def features_key(detector: Detector, images: TrainingSet, dtype: str, *, amp: bo
     """Return the name of a cache: it changes with all that the features depend on."""
     assert images.augment is not None
     stage = detector.first_stage
-    facts = {
+    facts: dict[str, Any] = {
         'format': FORMAT,
         'network': repr(stage),
         'neck': [detector.config.neck, detector.config.fpn_finest_stride],
@@ -156,6 +157,8 @@ def features_key(detector: Detector, images: TrainingSet, dtype: str, *, amp: bo
         'dtype': dtype,
         'amp': amp,
     }
+    if detector.config.fixed_size:  # without, keys stay those of caches that are there
+        facts['fixed_size'] = list(detector.config.fixed_size)
     return cache_key(stage.state_dict(), facts)
 
 

@@ -48,7 +48,13 @@ def losses_of(config):
 
 
 @pytest.mark.parametrize(
-    'detector', [{}, {'neck': 'c4', 'box_batch': 16}, {'architecture': 'mask_rcnn'}]
+    'detector',
+    [
+        {},
+        {'neck': 'c4', 'box_batch': 16},
+        {'architecture': 'mask_rcnn'},
+        {'architecture': 'mask_rcnn', 'fixed_size': [80, 112]},
+    ],
 )
 def test_losses_are_those_without_cache(dataset, tmp_path, weights, detector):
     # A rate at which choices between near equals, as of proposals, do not add up over the steps.
@@ -130,6 +136,7 @@ def test_key_changes_with_all_that_features_depend_on(dataset, tmp_path, weights
         key(weights=str(tmp_path / 'other.pth')),
         key(copied),
         key(min_side=64),
+        key(fixed_size=(96, 96)),
         key(pixel_mean=(0.5, 0.5, 0.5)),
         key(fpn_finest_stride=4),
         key(augment=AugmentConfig(variants=3)),

@@ -19,6 +19,7 @@ NETWORKS = [
     {'neck': 'c4', 'backbone': 'resnet18'},
     {'neck': 'c4', 'architecture': 'rfcn'},
     {'norm': 'none', 'box_head_convs': 0},
+    {'fixed_size': [150, 70]},
     {'roi_size': 10, 'roi_pool': 2, 'rpn_channels': 12, 'rpn_coder': [10, 10, 5, 5]},
     {
         **{'neck': 'c4', 'backbone': 'resnet18', 'architecture': 'mask_rcnn'},

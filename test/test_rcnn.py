@@ -7,6 +7,7 @@ from tiny import CLASSES, HEIGHT, WIDTH, detector_config
 
 from synth_detect_ros.detectors.contract import to_tensor
 from synth_detect_ros.detectors.rcnn import RCNN
+from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.structures import Detections
 
 
@@ -64,6 +65,20 @@ def test_masks_have_the_size_of_the_image():
     assert detector.has_masks
     assert found.masks.shape == (len(found), 50, 90)
     assert found.masks.dtype == bool
+
+
+def test_boxes_of_any_shape_come_back_through_a_fixed_size():
+    detector = build(fixed_size=(64, 128), architecture='mask_rcnn', score_threshold=0.0).eval()
+    found = detector.detect([torch.rand(3, 50, 90)])[0]
+    assert found.masks.shape[1:] == (50, 90)
+    assert found.boxes[:, 2].max() > 64 and found.boxes[:, 3].max() <= 50
+    for shape in ((50, 90), (90, 50)):
+        assert detector.features(torch.rand(3, *shape))[1].padded == (128, 64)
+
+
+def test_fixed_size_has_two_sides():
+    with pytest.raises(ConfigError, match=r'wanted \[width, height\], got \[300\]'):
+        build(fixed_size=[300])
 
 
 def test_nothing_found_is_legal():

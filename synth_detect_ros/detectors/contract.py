@@ -20,6 +20,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform, res
 from synth_detect_ros.config import DetectorConfig
 from synth_detect_ros.detectors.backbones import Extractor
 from synth_detect_ros.detectors.freezing import Stage
+from synth_detect_ros.detectors.preprocessing import DIVISOR
 from synth_detect_ros.structures import Detections
 
 # `boxes` (N, 4) float [px, edges], `labels` (N,) int64 class indices, and for detectors with masks
@@ -37,7 +38,7 @@ class Frame:
     Attributes:
         image: before [px].
         resized: as the network sees it [px].
-        padded: with zeros at the right and at the bottom, a multiple of 32 [px].
+        padded: with zeros at the right and at the bottom, see `Detector.divisor` [px].
     """
 
     image: tuple[int, int]
@@ -78,7 +79,10 @@ class Detector(nn.Module, ABC):
         stages: the extractor's stages, for the freeze dial.
         weights_source: where the extractor's weights came from.
         transform: normalises, resizes and pads images.
+        divisor: sides are padded to multiples of it [px].
     """
+
+    divisor: int = DIVISOR
 
     def __init__(
         self, config: DetectorConfig, classes: Sequence[str], extractor: Extractor
@@ -93,6 +97,8 @@ class Detector(nn.Module, ABC):
             config.max_side,
             list(config.pixel_mean or extractor.mean),
             list(config.pixel_std or extractor.std),
+            size_divisible=self.divisor,
+            fixed_size=config.fixed_size,
         )
 
     @property

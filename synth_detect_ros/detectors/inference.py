@@ -56,7 +56,8 @@ class Inference:
         self._rpn, self._heads = detector.rpn, detector.roi_heads
         self._preprocess = Preprocessing(
             detector.transform.image_mean, detector.transform.image_std,
-            detector.config.min_side, detector.config.max_side,
+            detector.config.min_side, detector.config.max_side, detector.config.fixed_size,
+            detector.divisor,
         )  # fmt: skip
         self._dense = Dense(detector)
         with torch.inference_mode():

@@ -1,7 +1,7 @@
 """An image on its way into the network when it runs on one image at a time.
 
 The values are those that `to_tensor` and torchvision's `GeneralizedRCNNTransform` prepare for
-`RCNN.detect`: normalised, resized, padded. A table and OpenCV make them several times as fast.
+`Detector.detect`: normalised, resized, padded. A table and OpenCV make them several times as fast.
 """
 
 from __future__ import annotations
@@ -26,18 +26,29 @@ class Preprocessing:
         std: likewise.
         min_side: shorter side the network sees [px], unless the longer one would exceed
         max_side: [px].
+        fixed_size: width and height the network sees of every image instead [px].
+        divisor: sides are padded to multiples of it [px].
     """
 
     def __init__(
-        self, mean: Sequence[float], std: Sequence[float], min_side: int, max_side: int
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        min_side: int,
+        max_side: int,
+        fixed_size: Sequence[int] | None = None,
+        divisor: int = DIVISOR,
     ) -> None:
         values = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
         table = (values - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
         self._table: NDArray[np.float32] = table.astype(np.float32)[None]
         self._min_side, self._max_side = min_side, max_side
+        self._fixed_size, self._divisor = fixed_size, divisor
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Return the height and width that the network sees of an image of this size [px]."""
+        if self._fixed_size is not None:
+            return self._fixed_size[1], self._fixed_size[0]
         scale = min(self._min_side / min(height, width), self._max_side / max(height, width))
         return math.floor(height * scale), math.floor(width * scale)
 
@@ -55,7 +66,7 @@ class Preprocessing:
         pixels = cv2.LUT(np.ascontiguousarray(image), self._table)
         if pixels.shape[:2] != (height, width):
             pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
-        down, right = -height % DIVISOR, -width % DIVISOR
+        down, right = -height % self._divisor, -width % self._divisor
         if down or right:
             pixels = cv2.copyMakeBorder(pixels, 0, down, 0, right, cv2.BORDER_CONSTANT, value=0)
         return torch.from_numpy(pixels)[None].permute(0, 3, 1, 2), (height, width)
