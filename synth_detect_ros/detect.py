@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from synth_detect_ros.bundle import load_bundle
-from synth_detect_ros.detectors.inference import Inference
-from synth_detect_ros.detectors.rcnn import RCNN
+from synth_detect_ros.detectors.build import build_inference
 from synth_detect_ros.errors import ConfigError, GeometryError
 from synth_detect_ros.structures import Detections
 
@@ -55,7 +54,8 @@ class Predictor:
 
     Raises:
         BundleError: the bundle is missing, truncated or broken.
-        ConfigError: the device is not there, or the runtime not installed.
+        ConfigError: the device is not there, the runtime not installed, or a detector of one stage
+            should keep proposals.
     """
 
     def __init__(
@@ -73,15 +73,17 @@ class Predictor:
         detector, self.info = load_bundle(bundle, str(self.device))
         self.classes = detector.classes
         self.has_masks = detector.has_masks
-        assert isinstance(detector, RCNN)
-        self._inference = Inference(detector, self.device, runtime, threads)
-        self._trained_proposals = detector.config.proposals
+        self._inference = build_inference(detector, self.device, runtime, threads)
         self.keep_proposals(proposals)
         self.runtime = self._inference.runtime
 
     def keep_proposals(self, count: int) -> None:
-        """Pass this many proposals an image to the second stage; 0: as many as in training."""
-        self._inference.proposals = count or self._trained_proposals
+        """Pass this many proposals an image to the second stage; 0: as many as in training.
+
+        Raises:
+            ConfigError: the detector has one stage.
+        """
+        self._inference.keep_proposals(count)
 
     @property
     def timings(self) -> dict[str, float]:

@@ -5,10 +5,11 @@ import pytest
 import torch
 from tiny import CLASSES, detector_config
 
+from synth_detect_ros.detectors.build import build_detector, build_inference
 from synth_detect_ros.detectors.contract import to_tensor
-from synth_detect_ros.detectors.inference import Inference
 from synth_detect_ros.detectors.rcnn import RCNN
-from synth_detect_ros.detectors.runtimes import Dense, build_runtime
+from synth_detect_ros.detectors.runtimes import build_runtime
+from synth_detect_ros.detectors.two_stage import TwoStageDense
 from synth_detect_ros.errors import ConfigError
 
 CPU = torch.device('cpu')
@@ -47,7 +48,7 @@ def scores_of(detector):
 def detector(request):
     torch.manual_seed(0)
     config = detector_config(score_threshold=0.0, **NETWORKS[request.param])
-    detector = RCNN(config, CLASSES).eval()
+    detector = build_detector(config, CLASSES).eval()
     with torch.no_grad():  # spread what an untrained head scores, so that rounding ties nothing
         scores_of(detector).mul_(50)
     return detector
@@ -71,7 +72,7 @@ def assert_same(found, wanted):
 def test_detections_are_those_of_the_detector(detector, runtime):
     if runtime != 'torch':
         pytest.importorskip(runtime)
-    inference = Inference(detector, CPU, runtime)
+    inference = build_inference(detector, CPU, runtime)
     assert inference.runtime == runtime
     for size in SIZES:
         frame = image(*size)
@@ -82,48 +83,48 @@ def test_detections_are_those_of_the_detector(detector, runtime):
 
 
 def test_nothing_found_is_legal(detector):
-    found = Inference(detector, CPU, 'torch').detect(image(96, 128), 1.1)
+    found = build_inference(detector, CPU, 'torch').detect(image(96, 128), 1.1)
     assert len(found) == 0
     assert (found.masks is None) == (not detector.has_masks)
 
 
 def test_masks_are_made_only_when_wanted(detector, monkeypatch):
-    inference = Inference(detector, CPU, 'torch')
+    inference = build_inference(detector, CPU, 'torch')
     monkeypatch.setattr('synth_detect_ros.detectors.inference.paste_masks', lambda *_: 1 / 0)
     assert inference.detect(image(96, 128), masks=False).masks is None
 
 
 def test_fewer_proposals_are_the_best_ones(detector):
-    inference = Inference(detector, CPU, 'torch')
-    inference.proposals = 1
+    inference = build_inference(detector, CPU, 'torch')
+    inference.keep_proposals(1)
     assert len(inference.detect(image(96, 128))) <= len(CLASSES)
 
 
 def small():
-    return RCNN(detector_config(), CLASSES).eval()
+    return TwoStageDense(RCNN(detector_config(), CLASSES).eval())
 
 
 def test_auto_is_torch_where_openvino_is_not_or_fails(monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-    assert build_runtime('auto', Dense(small()), CPU, 1)[0] == 'torch'
+    assert build_runtime('auto', small(), CPU, 1)[0] == 'torch'
     monkeypatch.setattr('importlib.util.find_spec', lambda name: name)
     monkeypatch.setattr('synth_detect_ros.detectors.runtimes._openvino', lambda *_: 1 / 0)
-    assert build_runtime('auto', Dense(small()), CPU, 1)[0] == 'torch'
+    assert build_runtime('auto', small(), CPU, 1)[0] == 'torch'
 
 
 def test_a_runtime_that_is_not_installed_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     with pytest.raises(ConfigError, match='pip install onnx onnxruntime'):
-        build_runtime('onnxruntime', Dense(small()), CPU, 1)
+        build_runtime('onnxruntime', small(), CPU, 1)
 
 
 def test_a_runtime_that_fails_says_what_to_choose(monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: name)
     monkeypatch.setattr('synth_detect_ros.detectors.runtimes._openvino', lambda *_: 1 / 0)
     with pytest.raises(ConfigError, match=r'cannot run this network.*Choose auto or torch'):
-        build_runtime('openvino', Dense(small()), CPU, 1)
+        build_runtime('openvino', small(), CPU, 1)
 
 
 def test_gpus_are_for_torch():
     with pytest.raises(ConfigError, match='Choose auto, torch or compile'):
-        build_runtime('openvino', Dense(small()), torch.device('cuda'), 1)
+        build_runtime('openvino', small(), torch.device('cuda'), 1)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from synth_detect_ros.bundle import save_bundle
 from synth_detect_ros.config import DetectorConfig, TrainConfig
-from synth_detect_ros.detectors.rcnn import RCNN
+from synth_detect_ros.detectors.build import build_detector
 from synth_detect_ros.options import build
 
 WIDTH, HEIGHT = 128, 96
@@ -98,5 +98,5 @@ def train_config(dataset: Path, out: Path, **values: Any) -> TrainConfig:
 def write_bundle(folder: Path, **values: Any) -> Path:
     """Write a bundle with random weights; it finds arbitrary things at low scores."""
     torch.manual_seed(0)
-    detector = RCNN(detector_config(score_threshold=0.0, **values), CLASSES)
+    detector = build_detector(detector_config(score_threshold=0.0, **values), CLASSES)
     return save_bundle(folder, detector, {'freeze': {'policy': 'none'}})

@@ -1,4 +1,4 @@
-"""Who computes the dense part of a detector, from the image to the proposals' raw scores.
+"""Who computes the dense part of a detector, from the image to raw scores and box codes.
 
 torch with batch norm folded in always works; torch.compile needs a C++ compiler, OpenVINO and ONNX
 Runtime are optional packages. All give the same numbers up to rounding in float32.
@@ -17,8 +17,6 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from synth_detect_ros.detectors.folding import fold_batch_norm
-from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -29,65 +27,22 @@ PACKAGES = {'openvino': ('openvino',), 'onnxruntime': ('onnx', 'onnxruntime')}
 EXAMPLE = (1, 3, 96, 128)
 
 
-class Dense(nn.Module):
-    """Extractor, pyramid, proposal head and maps of regions of a detector, for one image.
-
-    Args:
-        detector: in inference mode.
-
-    Attributes:
-        names: of the maps, finest first.
-    """
-
-    def __init__(self, detector: RCNN) -> None:
-        super().__init__()
-        # The same layers, but for the extractor's, which become a copy.
-        self.extractor = fold_batch_norm(detector.neck.first_stage.module)
-        self.extractor.to(memory_format=torch.channels_last)
-        self.pyramid = detector.neck.pyramid
-        self.head = detector.rpn.head
-        self.region_maps = fold_batch_norm(detector.region_maps)
-        self.names: tuple[str, ...] = ()
-
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return maps, objectness and box deltas of L levels, finest first.
-
-        Args:
-            image: (1, 3, H, W) normalised.
-
-        Returns:
-            L maps (1, H_i, W_i, C), then L times (H_i * W_i * A,) logits of the anchors, then L
-            times (H_i * W_i * A, 4) deltas.
-        """
-        maps = {str(i): m for i, m in enumerate(self.extractor(image))}
-        if self.pyramid is not None:
-            maps = self.pyramid(maps)
-        self.names = tuple(maps)
-        logits, deltas = self.head(list(maps.values()))
-        maps = self.region_maps(maps)
-        return (
-            *(m.permute(0, 2, 3, 1) for m in maps.values()),
-            *(m.permute(0, 2, 3, 1).reshape(-1) for m in logits),
-            *(m.permute(0, 2, 3, 1).reshape(-1, 4) for m in deltas),
-        )
-
-
 def build_runtime(
-    name: str, dense: Dense, device: torch.device, threads: int
+    name: str, dense: nn.Module, device: torch.device, threads: int
 ) -> tuple[str, Runtime]:
     """Return the function that computes the dense part, and its name.
 
     Args:
         name: 'auto', 'torch', 'compile', 'openvino' or 'onnxruntime'. 'auto' takes OpenVINO on a
             CPU where it is installed and can run the network, otherwise torch.
-        dense: what is computed.
+        dense: what is computed: a (1, 3, H, W) normalised image in, some tensors out.
         device: of the network's weights; only torch and compile know GPUs.
         threads: of the CPU.
 
     Raises:
         ConfigError: the package is not installed, or cannot run this network on this device.
     """
-    makers: dict[str, Callable[[Dense, int], Runtime]] = {
+    makers: dict[str, Callable[[nn.Module, int], Runtime]] = {
         'torch': lambda dense, _: dense,
         'compile': _compile,
         'openvino': _openvino,
@@ -123,7 +78,7 @@ def _missing(name: str) -> list[str]:
 
 
 @torch.inference_mode()
-def _compile(dense: Dense, _: int) -> Runtime:
+def _compile(dense: nn.Module, _: int) -> Runtime:
     """Compile; on a GPU with CUDA graphs, whose outputs live until the next call."""
     on_gpu = next(dense.parameters()).is_cuda
     compiled: Any = torch.compile(dense, mode='reduce-overhead' if on_gpu else None)
@@ -132,7 +87,7 @@ def _compile(dense: Dense, _: int) -> Runtime:
 
 
 @torch.no_grad()
-def _openvino(dense: Dense, threads: int) -> Runtime:
+def _openvino(dense: nn.Module, threads: int) -> Runtime:
     openvino: Any = importlib.import_module('openvino')
 
     with warnings.catch_warnings():
@@ -154,7 +109,7 @@ def _openvino(dense: Dense, threads: int) -> Runtime:
 
 
 @torch.no_grad()
-def _onnxruntime(dense: Dense, threads: int) -> Runtime:
+def _onnxruntime(dense: nn.Module, threads: int) -> Runtime:
     onnxruntime: Any = importlib.import_module('onnxruntime')
 
     file: Any = io.BytesIO()
