@@ -221,6 +221,7 @@ class DetectNode(LifecycleNode):
 def main(args: list[str] | None = None) -> int:
     """Run the node; return 1 when it could not start."""
     rclpy.init(args=args)
+    node: DetectNode | None = None
     try:
         node = DetectNode()
         if node.config.autostart and not node.start():
@@ -233,6 +234,8 @@ def main(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     finally:
+        if node is not None:
+            node.destroy_node()  # its thread must not run into the end of the interpreter
         rclpy.try_shutdown()
 
 
