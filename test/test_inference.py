@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import CLASSES, detector_config
+from tiny import CLASSES, TINY_SSD, detector_config
 
 from synth_detect_ros.detectors.build import build_detector, build_inference
 from synth_detect_ros.detectors.contract import to_tensor
@@ -21,6 +21,8 @@ NETWORKS = [
     {'neck': 'c4', 'architecture': 'rfcn'},
     {'norm': 'none', 'box_head_convs': 0},
     {'fixed_size': [150, 70]},
+    TINY_SSD,
+    {**TINY_SSD, 'backbone': 'resnet18', 'fixed_size': [100, 90], 'ssd': {'candidates': 30}},
     {'roi_size': 10, 'roi_pool': 2, 'rpn_channels': 12, 'rpn_coder': [10, 10, 5, 5]},
     {
         **{'neck': 'c4', 'backbone': 'resnet18', 'architecture': 'mask_rcnn'},
@@ -40,8 +42,10 @@ SIZES = [(96, 128), (97, 140), (200, 150)]
 def scores_of(detector):
     """Return the weights that make the scores of the classes."""
     if detector.config.architecture == 'rfcn':
-        return detector.region_maps.maps.weight[: (len(CLASSES) + 1) * 9]
-    return detector.roi_heads.box_predictor.cls_score.weight
+        return [detector.region_maps.maps.weight[: (len(CLASSES) + 1) * 9]]
+    if detector.config.architecture == 'ssd':
+        return [layer.weight for layer in detector.head.logits]
+    return [detector.roi_heads.box_predictor.cls_score.weight]
 
 
 @pytest.fixture(scope='module', params=range(len(NETWORKS)))
@@ -50,7 +54,8 @@ def detector(request):
     config = detector_config(score_threshold=0.0, **NETWORKS[request.param])
     detector = build_detector(config, CLASSES).eval()
     with torch.no_grad():  # spread what an untrained head scores, so that rounding ties nothing
-        scores_of(detector).mul_(50)
+        for weight in scores_of(detector):
+            weight.mul_(50)
     return detector
 
 
@@ -95,6 +100,8 @@ def test_masks_are_made_only_when_wanted(detector, monkeypatch):
 
 
 def test_fewer_proposals_are_the_best_ones(detector):
+    if detector.config.architecture == 'ssd':
+        pytest.skip('it proposes nothing, see test_ssd.py')
     inference = build_inference(detector, CPU, 'torch')
     inference.keep_proposals(1)
     assert len(inference.detect(image(96, 128))) <= len(CLASSES)

@@ -30,6 +30,13 @@ TINY_DETECTOR: dict[str, Any] = {
     'min_side': HEIGHT,
     'proposals': 50,
 }
+# For SSD, on top of these.
+TINY_SSD: dict[str, Any] = {
+    'architecture': 'ssd',
+    'neck': 'extra',
+    'fpn_channels': 32,
+    'ssd': {'extra_channels': [32]},
+}
 
 
 def write_dataset(folder: Path, count: int = 8, seed: int = 0) -> Path:

@@ -10,7 +10,9 @@ import torch
 from synth_detect_ros.config import DetectorConfig
 from synth_detect_ros.detectors.contract import Detector
 from synth_detect_ros.detectors.inference import Inference
+from synth_detect_ros.detectors.one_stage import OneStageInference
 from synth_detect_ros.detectors.rcnn import RCNN
+from synth_detect_ros.detectors.ssd import SSD
 from synth_detect_ros.detectors.two_stage import TwoStageInference
 
 # By architecture.
@@ -18,11 +20,13 @@ DETECTORS: dict[str, Callable[..., Detector]] = {
     'faster_rcnn': RCNN,
     'mask_rcnn': RCNN,
     'rfcn': RCNN,
+    'ssd': SSD,
 }
 INFERENCES: dict[str, Callable[..., Inference[Any]]] = {
     'faster_rcnn': TwoStageInference,
     'mask_rcnn': TwoStageInference,
     'rfcn': TwoStageInference,
+    'ssd': OneStageInference,
 }
 
 

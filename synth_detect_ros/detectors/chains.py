@@ -16,7 +16,12 @@ from torch import nn
 from synth_detect_ros.config import DetectorConfig
 from synth_detect_ros.detectors import inception
 from synth_detect_ros.detectors.adapters import BLOCKS, add_adapters
-from synth_detect_ros.detectors.extractor import IMAGENET_MEAN, IMAGENET_STD, Extractor
+from synth_detect_ros.detectors.extractor import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    SSD_STRIDES,
+    Extractor,
+)
 from synth_detect_ros.detectors.freezing import Stage
 from synth_detect_ros.detectors.strides import align, dilate
 from synth_detect_ros.detectors.timm_nets import timm_network
@@ -97,7 +102,8 @@ def _cut(config: DetectorConfig, chain: Chain) -> Extractor:
         cut = ends[C4_STRIDE]
         trunk, second = Trunk(blocks, (cut,), ends), nn.Sequential(*blocks[cut + 1 :])
     else:
-        strides = tuple(s for s in ends if s >= config.fpn_finest_stride)
+        finest = SSD_STRIDES[0] if config.neck == 'extra' else config.fpn_finest_stride
+        strides = tuple(s for s in ends if s >= finest)
         trunk = Trunk(blocks, [ends[s] for s in strides], ends)
     align(trunk)
     if config.neck == 'c4' and config.c4_stride < C4_STRIDE:

@@ -29,7 +29,7 @@ def box_loss(
 
 
 def weigh(losses: Mapping[str, torch.Tensor], config: LossConfig) -> dict[str, torch.Tensor]:
-    """Return the losses of a two-stage detector, by torchvision's names, times their weights."""
+    """Return the losses of a detector, by torchvision's names, times their weights."""
     weights = {
         'loss_objectness': config.objectness,
         'loss_rpn_box_reg': config.rpn_box,

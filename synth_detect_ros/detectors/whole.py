@@ -16,7 +16,12 @@ import torch
 from torch import nn
 
 from synth_detect_ros.config import DetectorConfig
-from synth_detect_ros.detectors.extractor import IMAGENET_MEAN, IMAGENET_STD, Extractor
+from synth_detect_ros.detectors.extractor import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    SSD_STRIDES,
+    Extractor,
+)
 from synth_detect_ros.detectors.freezing import Stage
 from synth_detect_ros.detectors.weights import fill
 from synth_detect_ros.errors import ConfigError
@@ -105,17 +110,7 @@ def from_maps(
         raise ConfigError(f'detector.adapters: not for {config.backbone}, which runs as a whole')
     # The last map of each stride.
     last = {layout.stride: i for i, layout in enumerate(layouts) if layout is not None}
-    strides = sorted(last)
-    if config.neck == 'c4':
-        chosen = [s for s in strides if s <= config.c4_stride][-1:]
-    else:
-        chosen = [s for s in strides if s >= config.fpn_finest_stride]
-    if not chosen or (config.neck == 'fpn' and len(chosen) < 2):
-        raise ConfigError(
-            f'detector.neck: {config.neck} does not fit {config.backbone}, whose maps have '
-            f'strides {strides}; a pyramid needs two maps of '
-            f'{config.fpn_finest_stride} or more, c4 one of at most {config.c4_stride}'
-        )
+    chosen = _choose(config, sorted(last))
     picks = [last[s] for s in chosen]
     forms = [layout for i in picks if (layout := layouts[i]) is not None]
     return Extractor(
@@ -130,6 +125,24 @@ def from_maps(
         std=tuple(std),
         source=source,
     )
+
+
+def _choose(config: DetectorConfig, strides: Sequence[int]) -> list[int]:
+    """Return the strides of the maps that the neck takes, of those that a network has."""
+    if config.neck == 'c4':
+        chosen = [s for s in strides if s <= config.c4_stride][-1:]
+    elif config.neck == 'extra':
+        chosen = [s for s in SSD_STRIDES if s in strides and SSD_STRIDES[0] in strides]
+    else:
+        chosen = [s for s in strides if s >= config.fpn_finest_stride]
+    if len(chosen) < (2 if config.neck == 'fpn' else 1):
+        raise ConfigError(
+            f'detector.neck: {config.neck} does not fit {config.backbone}, whose maps have '
+            f'strides {list(strides)}; a pyramid needs two maps of '
+            f'{config.fpn_finest_stride} or more, c4 one of at most {config.c4_stride}, extra one '
+            f'of {SSD_STRIDES[0]}'
+        )
+    return chosen
 
 
 def unknown(hub: str, name: str, names: Sequence[str]) -> ConfigError:

@@ -146,9 +146,9 @@ class DetectNode(LifecycleNode):
         self._fault = ''
 
     def _reconfigure(self, config: DetectConfig) -> None:
-        self.config = config
         if self._predictor is not None:
-            self._predictor.keep_proposals(config.proposals)
+            self._predictor.keep_proposals(config.proposals)  # refuses what the model cannot do
+        self.config = config
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._last_arrival = time.monotonic()

@@ -17,9 +17,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from synth_detect_ros.bundle import save_bundle
-from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config import DetectorConfig, SSDConfig
 from synth_detect_ros.detect import Predictor
-from synth_detect_ros.detectors.rcnn import RCNN
+from synth_detect_ros.detectors.build import build_detector
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.nodes import detect_node
 from synth_detect_ros.overlay import draw_detections
@@ -37,7 +37,19 @@ def bundle(tmp_path_factory):
         architecture='mask_rcnn', weights='none', fpn_channels=8, box_head_convs=1,
         box_head_channels=16, min_side=64, proposals=20, score_threshold=0.0,
     )  # fmt: skip
-    detector = RCNN(config, ['box', 'cube'], load_weights=False)
+    detector = build_detector(config, ['box', 'cube'], load_weights=False)
+    return save_bundle(tmp_path_factory.mktemp('model') / 'bundle', detector, {})
+
+
+@pytest.fixture(scope='module')
+def one_stage(tmp_path_factory):
+    """Return a bundle of SSD, likewise."""
+    torch.manual_seed(0)
+    config = DetectorConfig(
+        architecture='ssd', neck='extra', weights='none', fixed_size=(96, 64), box_head_convs=0,
+        ssd=SSDConfig(extra_channels=(32,)), score_threshold=0.0,
+    )  # fmt: skip
+    detector = build_detector(config, ['box', 'cube'], load_weights=False)
     return save_bundle(tmp_path_factory.mktemp('model') / 'bundle', detector, {})
 
 
@@ -89,19 +101,57 @@ def test_live_detections_are_those_of_the_library(graph, scene, bundle):
     assert np.array_equal(ids == 1, expected.masks[0])
     assert value(diagnostics, 'broken') == 0
     assert value(diagnostics, 'inference_ms') > 0
-    assert node.interrupt() == 0
+    assert node.interrupt() == 0, node.output
     assert 'Traceback' not in node.output
 
 
-def set_threshold(graph, number):
-    request = SetParameters.Request()
-    request.parameters = [
-        Parameter(
-            name='score_threshold',
-            value=ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=number),
-        )
-    ]
+def set_parameter(graph, name, value):
+    request = SetParameters.Request(parameters=[Parameter(name=name, value=value)])
     return graph.call(SetParameters, 'detect_node/set_parameters', request).results[0]
+
+
+def set_threshold(graph, number):
+    value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=number)
+    return set_parameter(graph, 'score_threshold', value)
+
+
+def set_proposals(graph, count):
+    value = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=count)
+    return set_parameter(graph, 'proposals', value)
+
+
+def test_detector_of_one_stage_runs_live_and_has_no_proposals(graph, scene, one_stage):
+    frames = [scene(seed) for seed in range(3)]
+    camera = FakeCamera(graph, frames, CAMERA)
+    texts = graph.listen(String, 'detect_node/detections_json')
+    diagnostics = graph.listen(DiagnosticArray, '/diagnostics')
+    node = graph.start(
+        'detect_node', model=one_stage, publish_json=True, score_threshold=THRESHOLD, device='cpu'
+    )
+    graph.until(lambda: any(json.loads(text.data) for text in texts), 'detections')
+    graph.until(lambda: value(diagnostics, 'inference_ms') is not None, 'diagnostics')
+
+    results = next(r for r in (json.loads(text.data) for text in texts) if r)
+    stamps = [stamp.sec * 10**9 + stamp.nanosec for stamp in camera.stamps]
+    frame = frames[stamps.index(results[0]['image_id']) % 3]
+    expected = Predictor(one_stage, 'cpu').detect(frame, THRESHOLD)
+    assert len(expected) > 1
+    assert np.allclose([r['score'] for r in results], expected.scores, atol=1e-4)
+    corners = np.array([r['bbox'] for r in results])
+    assert np.allclose(corners[:, :2], expected.boxes[:, :2], atol=0.05)
+    assert value(diagnostics, 'broken') == 0
+
+    refused = set_proposals(graph, 5)
+    assert not refused.successful and 'has one stage' in refused.reason
+    assert set_proposals(graph, 0).successful
+    assert node.interrupt() == 0, node.output
+    assert 'Traceback' not in node.output
+
+
+def test_proposals_for_a_detector_of_one_stage_end_the_node(capfd, one_stage):
+    arguments = ['-p', f'model:={one_stage}', '-p', 'device:=cpu', '-p', 'proposals:=5']
+    assert detect_node.main(['--ros-args', *arguments]) == 1
+    assert re.search('Not configured: proposals: 5 .*has one stage', capfd.readouterr().err)
 
 
 def change(graph, transition):
@@ -144,7 +194,7 @@ def test_every_transition_and_a_live_change_of_the_threshold(graph, scene, bundl
     graph.until(lambda: texts and not json.loads(texts[-1].data), 'no detections')
     assert change(graph, Transition.TRANSITION_ACTIVE_SHUTDOWN)
     assert state(graph) == 'finalized'
-    assert node.interrupt() == 0
+    assert node.interrupt() == 0, node.output
 
 
 def test_frames_that_cannot_be_used_are_skipped_and_reported(graph, scene, bundle):

@@ -1,0 +1,164 @@
+"""SSD: objects found in one look, on maps of several sizes (Liu et al. 2016).
+
+Settings are those of the ssd_* configurations of the TensorFlow Object Detection API; its class
+loss there is a sigmoid's, here it is the paper's softmax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
+
+from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.detectors.backbones import build_extractor
+from synth_detect_ros.detectors.contract import Detector, Found, Target
+from synth_detect_ros.detectors.default_boxes import box_shapes, default_boxes
+from synth_detect_ros.detectors.freezing import Stage
+from synth_detect_ros.detectors.losses import box_loss, weigh
+from synth_detect_ros.detectors.matching import NONE, hard_negatives, match
+from synth_detect_ros.detectors.ssd_layers import ExtraMaps, Predictors, flatten
+
+# Least side of a detection after clipping, as in torchvision's other detectors [px].
+MIN_SIDE = 1e-2
+
+
+class SSD(Detector):
+    """A one-stage detector: each default box is scored and moved.
+
+    Attributes:
+        neck: maps of the image.
+        head: what is predicted on them.
+    """
+
+    # The network sees 300 x 300 pixels as they are; no map has to fit on another.
+    divisor = 1
+
+    def __init__(
+        self, config: DetectorConfig, classes: Sequence[str], *, load_weights: bool = True
+    ) -> None:
+        extractor = build_extractor(config, load=load_weights)
+        super().__init__(config, classes, extractor)
+        self.neck = ExtraMaps(extractor, config)
+        self._shapes = box_shapes(config.ssd)
+        counts = [len(shapes) for shapes in self._shapes]
+        self.head = Predictors(config, self.neck.channels, counts, len(classes) + 1)
+        self._coder = BoxCoder(config.box_coder)
+
+    @property
+    def first_stage(self) -> Stage:
+        """What the extractor does with the whole image."""
+        return self.neck.first_stage
+
+    def boxes(self, cells: Sequence[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
+        """Return the (D, 4) default boxes, xyxy edges [px].
+
+        Args:
+            cells: (B, H_i, W_i, ...) of each map.
+            size: (height, width) of the image, padding included [px].
+        """
+        grids = [(c.shape[1], c.shape[2]) for c in cells]
+        return default_boxes(self._shapes, grids, size).to(cells[0].device)
+
+    def choose(
+        self,
+        logits: torch.Tensor,
+        codes: torch.Tensor,
+        boxes: torch.Tensor,
+        size: tuple[int, int],
+    ) -> Found:
+        """Return what is found in an image.
+
+        Args:
+            logits: (D, K + 1) of the default boxes.
+            codes: (D, 4).
+            boxes: (D, 4) default boxes, xyxy edges [px].
+            size: (height, width) of the resized image, without padding [px].
+        """
+        config = self.config
+        scores = logits.float().softmax(dim=1)[:, 1:]
+        best = scores.topk(min(config.ssd.candidates, len(scores)), dim=0)
+        kept = best.values > config.score_threshold
+        values, chosen = best.values[kept], best.indices[kept]
+        labels = torch.arange(1, scores.shape[1] + 1, device=scores.device).expand_as(kept)[kept]
+        found = self._coder.decode_single(codes[chosen].float(), boxes[chosen])
+        found = clip_boxes_to_image(found, size)
+        large = remove_small_boxes(found, MIN_SIDE)
+        found, values, labels = found[large], values[large], labels[large]
+        best_first = batched_nms(found, values, labels, config.nms_iou)[: config.max_detections]
+        return {
+            'boxes': found[best_first],
+            'scores': values[best_first],
+            'labels': labels[best_first],
+        }
+
+    def _predict(
+        self, batch: ImageList, first: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return (B, D, K + 1) logits, (B, D, 4) codes and the (D, 4) default boxes."""
+        logits, codes = self.head(self.neck.join(first))
+        height, width = batch.tensors.shape[-2:]
+        boxes = self.boxes(logits, (height, width))
+        return flatten(logits, self.head.num_classes), flatten(codes, 4), boxes
+
+    def _losses(
+        self, batch: ImageList, first: Sequence[torch.Tensor], targets: Sequence[Target]
+    ) -> dict[str, torch.Tensor]:
+        logits, codes, boxes = self._predict(batch, first)
+        labels, wanted = self._assign(boxes, targets)
+        losses = multibox_loss(logits.float(), codes.float(), labels, wanted, self.config)
+        return weigh(losses, self.config.loss)
+
+    def _assign(
+        self, boxes: torch.Tensor, targets: Sequence[Target]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (B, D) labels, 0 for background, and the (P, 4) codes of those that are not."""
+        labels, codes = [], []
+        for target in targets:
+            matches = match(target['boxes'], boxes, self.config.box_iou)
+            positive = matches != NONE
+            own = torch.zeros_like(matches)
+            own[positive] = target['labels'][matches[positive]] + 1
+            labels.append(own)
+            objects = target['boxes'][matches[positive]]
+            codes.append(self._coder.encode_single(objects, boxes[positive]))
+        return torch.stack(labels), torch.cat(codes)
+
+    def _find(self, batch: ImageList, first: Sequence[torch.Tensor]) -> list[Found]:
+        logits, codes, boxes = self._predict(batch, first)
+        images = zip(logits, codes, batch.image_sizes, strict=True)
+        return [self.choose(scores, moves, boxes, size) for scores, moves, size in images]
+
+
+def multibox_loss(
+    logits: torch.Tensor,
+    codes: torch.Tensor,
+    labels: torch.Tensor,
+    wanted: torch.Tensor,
+    config: DetectorConfig,
+) -> dict[str, torch.Tensor]:
+    """Return the losses of classes and boxes over the number of positives.
+
+    Liu et al. 2016, eq. 1 to 3. With no object in the whole batch, what remains is the class loss
+    of the hardest negatives.
+
+    Args:
+        logits: (B, D, K + 1).
+        codes: (B, D, 4).
+        labels: (B, D), 0 for background.
+        wanted: (P, 4) codes of the boxes with another label, image by image.
+        config: `ssd.negatives`, `ssd.min_negatives` and `loss.box_beta` are read.
+    """
+    positive = labels > 0
+    count = max(int(positive.sum()), 1)
+    costs = functional.cross_entropy(logits.transpose(1, 2), labels, reduction='none')
+    ssd = config.ssd
+    negative = hard_negatives(costs.detach(), positive, ssd.negatives, ssd.min_negatives)
+    return {
+        'loss_classifier': costs[positive | negative].sum() / count,
+        'loss_box_reg': box_loss(codes[positive], wanted, config.loss.box_beta, count),
+    }
