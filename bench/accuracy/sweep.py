@@ -21,9 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-for who in ('OMP', 'OPENBLAS', 'MKL'):
-    os.environ.setdefault(f'{who}_NUM_THREADS', '1')
-
 from synth_detect_ros.config import EvaluateConfig, SynthesizeConfig, TrainConfig
 from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.evaluate import evaluate
@@ -113,10 +110,10 @@ def main() -> None:
     args = parse()
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s')
     deadline = time.time() + args.seconds
+    os.environ |= {f'{who}_NUM_THREADS': '1' for who in ('OMP', 'OPENBLAS', 'MKL')}  # of children
     setup, out = read_setup(args.setup), args.out.absolute()
-    grids = {
-        name: read_grid(name, settings) for name, settings in read_plan(args.plan, args.only).items()
-    }
+    settings = read_plan(args.plan, args.only)
+    grids = {name: read_grid(name, words) for name, words in settings.items()}
     runs = {name: plan(grid, setup, out) for name, grid in grids.items()}
     renderers = []
     if args.step in ('all', 'render'):

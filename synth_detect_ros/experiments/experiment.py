@@ -51,8 +51,8 @@ def experiment(
     setup = read_setup(Path(config.setup))
     runs = plan(grid, setup, out)
     tests = {camera.name: tests_of(camera, grid, out) for camera in setup.cameras}
-    for folder, render in {r.render.out: r.render for r in runs if r.render}.items():
-        logger.info('data set %s', folder)
+    for render in {r.render.out: r.render for r in runs if r.render}.values():
+        logger.info('data set %s', render.out)
         synthesize(render)
     pool = Pool(config.jobs)
     todo = {run.folder: run for run in runs}  # equal cells are trained once
