@@ -85,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_options(export, ExportConfig)
     experiment = add('experiment', _experiment, 'run a grid of trainings and compare them')
     experiment.add_argument('grid', metavar='NAME', help='file of a grid, or a shipped one')
-    add_options(experiment, ExperimentConfig, ('setup', 'out', 'jobs'))
+    add_options(experiment, ExperimentConfig, ('setup', 'out', 'jobs', 'cells'))
     add('doctor', _doctor, 'check this machine and say what to do')
     return parser
 

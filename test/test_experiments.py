@@ -15,7 +15,7 @@ from synth_detect_ros.evaluate import evaluate
 from synth_detect_ros.experiments import experiment as module
 from synth_detect_ros.experiments.execute import CellError, Pool
 from synth_detect_ros.experiments.experiment import experiment
-from synth_detect_ros.experiments.grid import merge, read_grid, read_setup
+from synth_detect_ros.experiments.grid import choose_cells, merge, read_grid, read_setup
 from synth_detect_ros.experiments.plan import plan
 from synth_detect_ros.experiments.real_split import split_by_time, write_split
 from synth_detect_ros.train import train
@@ -141,6 +141,14 @@ def test_settings_reach_every_cell_and_budgets_multiply(grid_file, setup_file, t
     runs = plan(grid, read_setup(setup_file), tmp_path)
     assert [run.train.steps for run in runs] == [3, 4] * 3
     assert {run.train.seed for run in runs} == {5}
+
+
+def test_some_cells_of_a_grid_are_chosen_by_name(grid_file) -> None:
+    grid = read_grid(str(grid_file))
+    assert choose_cells(grid, '') == grid
+    assert [cell.name for cell in choose_cells(grid, 'twin, naive').cells] == ['twin', 'naive']
+    with pytest.raises(ConfigError, match="'gone' is not known. Choose some of naive; twin"):
+        choose_cells(grid, 'naive, gone')
 
 
 def test_extractor_of_the_setup_stands_for_the_one_of_the_grid(setup_file, tmp_path) -> None:

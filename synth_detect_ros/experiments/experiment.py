@@ -15,7 +15,7 @@ from synth_detect_ros.config import EvaluateConfig, ExperimentConfig, Synthesize
 from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.execute import RECORD, Pool, score_cell, train_cell
-from synth_detect_ros.experiments.grid import Camera, Grid, read_grid, read_setup
+from synth_detect_ros.experiments.grid import Camera, Grid, choose_cells, read_grid, read_setup
 from synth_detect_ros.experiments.page import write_page
 from synth_detect_ros.experiments.plan import Run, class_names, plan, real_folder, slug
 from synth_detect_ros.experiments.real_split import write_split
@@ -47,7 +47,8 @@ def experiment(
     missing = [key for key in ('grid', 'setup', 'out') if not getattr(config, key)]
     if missing:
         raise ConfigError(f'an experiment needs {", ".join(missing)}: give each of them')
-    out, grid = Path(config.out), read_grid(config.grid, config.settings)
+    out = Path(config.out)
+    grid = choose_cells(read_grid(config.grid, config.settings), config.cells)
     setup = read_setup(Path(config.setup))
     runs = plan(grid, setup, out)
     tests = {camera.name: tests_of(camera, grid, out) for camera in setup.cameras}

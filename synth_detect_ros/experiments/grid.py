@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,24 @@ def read_grid(name: str, overrides: Sequence[str] = ()) -> Grid:
         for row in mapping['cells']
     ]
     return build(Grid, mapping, str(path))
+
+
+def choose_cells(grid: Grid, names: str) -> Grid:
+    """Return a grid of some of the cells.
+
+    Args:
+        grid: all of them.
+        names: with commas between; '' for all.
+
+    Raises:
+        ConfigError: there is no such cell.
+    """
+    wanted = [name.strip() for name in names.split(',') if name.strip()]
+    known = {cell.name: cell for cell in grid.cells}
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(f'cells: {name!r} is not known. Choose some of {"; ".join(known)}.')
+    return replace(grid, cells=tuple(known[n] for n in wanted)) if wanted else grid
 
 
 def merge(base: Mapping[str, Any], *above: Mapping[str, Any]) -> dict[str, Any]:
