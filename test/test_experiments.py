@@ -147,7 +147,7 @@ def test_some_cells_of_a_grid_are_chosen_by_name(grid_file) -> None:
     grid = read_grid(str(grid_file))
     assert choose_cells(grid, '') == grid
     assert [cell.name for cell in choose_cells(grid, 'twin, naive').cells] == ['twin', 'naive']
-    with pytest.raises(ConfigError, match="'gone' is not known. Choose some of naive; twin"):
+    with pytest.raises(ConfigError, match=r"'gone' is not known\. Choose some of naive; twin"):
         choose_cells(grid, 'naive, gone')
 
 
