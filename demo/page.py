@@ -12,7 +12,7 @@ import numpy as np
 import pictures
 from stages import Demo
 
-from synth_detect_ros.markup import commands, curves, gallery, page, section, table, tiles
+from synth_detect_ros.markup import commands, curves, gallery, page, section, table, tiles, titled
 
 METRICS = ('AP', 'AP50', 'AP75', 'AR100')
 PACKAGES = (
@@ -137,7 +137,8 @@ def _training(demo: Demo, records: Mapping[str, Any]) -> str:
         '2017; everything behind it learns.'
     )
     head = ('', 'images', 'steps', 'seconds', 'frozen', 'trained')
-    plots = curves(lines, 'minutes', 'training loss, moving average of the log')
+    loss = 'training loss, moving average of the log'
+    plots = titled(loss, curves(lines, 'minutes', loss))
     folded = ''.join(commands(r['commands'], r['seconds']) for r in trained.values())
     return section(3, 'Train', text, table(head, rows), plots, folded)
 

@@ -41,7 +41,6 @@ pre { background: var(--back); border: 1px solid var(--line); border-radius: 8px
   font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; white-space: pre-wrap;
   overflow-wrap: anywhere; margin: 8px 0; }
 summary { cursor: pointer; color: var(--soft); font-size: 14px; margin-top: 14px; }
-svg text { font: 12px system-ui, "DejaVu Sans", sans-serif; fill: var(--soft); }
 """
 COLOURS = ('#c8500a', '#2b6cb0', '#4a7c2c', '#7b3fa0', '#b08d00', '#0f8b8d', '#a0303f', '#555f6b')
 
@@ -114,44 +113,48 @@ def commands(lines: Sequence[str], seconds: float) -> str:
 
 
 def curves(
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]], x_name: str, y_name: str
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    x_name: str,
+    y_name: str,
+    top: float | None = None,
 ) -> str:
-    """Return lines over a common pair of axes as SVG; the y axis starts at zero."""
-    width, height, left, bottom = 1040, 280, 46, 40
+    """Return lines over a common pair of axes as SVG; the y axis starts at zero.
+
+    Args:
+        series: x and y of each line, by name.
+        x_name: below the axis.
+        y_name: of the plot.
+        top: end of the y axis; None: a little above the data, outliers left out.
+    """
+    width, height, left, right, bottom = 1040, 280, 46, 250, 40
     x_max = max(max(x) for x, _ in series.values()) or 1.0
-    y_max = max(float(np.percentile(y, 98)) for _, y in series.values()) * 1.08 or 1.0
+    y_max = top or max(float(np.percentile(y, 98)) for _, y in series.values()) * 1.08 or 1.0
 
     def place(x: float, y: float) -> tuple[float, float]:
-        across = left + (width - left - 10) * x / x_max
+        across = left + (width - left - right) * x / x_max
         return across, 10 + (height - bottom - 10) * (1 - min(y, y_max) / y_max)
 
     parts = []
     for k in range(5):
         value = y_max * k / 4
         y = place(0, value)[1]
-        parts.append(f'<path d="M{left} {y:.1f}H{width - 10}" stroke="#dfe5ea"/>')
-        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.2f}</text>')
+        parts.append(f'<path d="M{left} {y:.1f}H{width - right}" stroke="#dfe5ea"/>')
+        parts.append(_text(left - 6, y + 4, f'{value:.2f}', 'end'))
         x = place(x_max * k / 4, 0)[0]
-        label = f'{x_max * k / 4:.1f}'
-        parts.append(f'<text x="{x:.1f}" y="{height - 22}" text-anchor="middle">{label}</text>')
+        parts.append(_text(x, height - 22, f'{x_max * k / 4:.1f}', 'middle'))
     for k, (name, (xs, ys)) in enumerate(series.items()):
-        points = ' '.join('{:.1f},{:.1f}'.format(*place(*xy)) for xy in zip(xs, ys, strict=True))
         colour = COLOURS[k % len(COLOURS)]
+        places = [place(*xy) for xy in zip(xs, ys, strict=True)]
+        points = ' '.join(f'{x:.1f},{y:.1f}' for x, y in places)
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" '
                      'stroke-width="1.8" stroke-linejoin="round"/>')  # fmt: skip
-        if len(xs) <= MARKED:
-            dots = (place(*xy) for xy in zip(xs, ys, strict=True))
+        if len(places) <= MARKED:
             parts += [
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>' for x, y in dots
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>' for x, y in places
             ]
-        parts.append(f'<text x="{width - 14}" y="{26 + 18 * k}" text-anchor="end" '
-                     f'style="fill:{colour};font-weight:600">{escape(name)}</text>')  # fmt: skip
-    parts.append(f'<text x="{width / 2}" y="{height - 4}" text-anchor="middle">'
-                 f'{escape(x_name)}</text>')  # fmt: skip
-    return (
-        f'<h3>{escape(y_name)}</h3><svg viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(y_name)}">{"".join(parts)}</svg>'
-    )
+        parts.append(_text(width - right + 20, 26 + 18 * k, name, 'start', colour))
+    parts.append(_text((left + width - right) / 2, height - 4, x_name, 'middle'))
+    return _svg(width, height, y_name, parts)
 
 
 def bars(values: Mapping[str, float | None], title: str) -> str:
@@ -161,12 +164,30 @@ def bars(values: Mapping[str, float | None], title: str) -> str:
     for k, (name, value) in enumerate(values.items()):
         y = step * k
         length = (width - left - 60) * (value or 0)
-        text = '-' if value is None else f'{value:.3f}'
-        parts.append(f'<text x="{left - 8}" y="{y + 16}" text-anchor="end">{escape(name)}</text>')
+        parts.append(_text(left - 8, y + 16, name, 'end'))
         parts.append(f'<rect x="{left}" y="{y + 3}" width="{length:.1f}" height="{step - 8}" '
                      f'fill="{COLOURS[0]}"/>')  # fmt: skip
-        parts.append(f'<text x="{left + length + 6:.1f}" y="{y + 16}">{text}</text>')
+        text = '-' if value is None else f'{value:.3f}'
+        parts.append(_text(left + length + 6, y + 16, text, 'start'))
+    return _svg(width, step * len(values), title, parts)
+
+
+def _text(x: float, y: float, text: str, anchor: str, colour: str = '#5b6875') -> str:
     return (
-        f'<h3>{escape(title)}</h3><svg viewBox="0 0 {width} {step * len(values)}" role="img" '
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}'
+        '</text>'
+    )
+
+
+def _svg(width: float, height: float, title: str, parts: Iterable[str]) -> str:
+    """Return a picture that is shown inside a page and, as a file of its own, alone."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'font-family="DejaVu Sans, sans-serif" font-size="12" role="img" '
         f'aria-label="{escape(title)}">{"".join(parts)}</svg>'
     )
+
+
+def titled(title: str, picture: str) -> str:
+    """Return a picture below its title."""
+    return f'<h3>{escape(title)}</h3>{picture}'

@@ -4,6 +4,7 @@ import json
 import shutil
 from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import tiny
@@ -16,6 +17,7 @@ from synth_detect_ros.experiments import experiment as module
 from synth_detect_ros.experiments.execute import CellError, Pool
 from synth_detect_ros.experiments.experiment import experiment
 from synth_detect_ros.experiments.grid import choose_cells, merge, read_grid, read_setup
+from synth_detect_ros.experiments.page import write_plots
 from synth_detect_ros.experiments.plan import plan
 from synth_detect_ros.experiments.real_split import split_by_time, write_split
 from synth_detect_ros.train import train
@@ -78,6 +80,10 @@ def test_grid_runs_once_goes_on_and_tells_failures(config: ExperimentConfig) -> 
     for name in ('naive', 'twin'):
         assert rows[name]['steps'] == 2 and rows[name]['scores']['room']['images'] == 4
     page = (out / 'grid/index.html').read_text()
+    plot = ElementTree.parse(out / 'grid/plots/cam_room_boxes_bars.svg').getroot()
+    texts = [node.text for node in plot.iter('{http://www.w3.org/2000/svg}text')]
+    score = rows['naive']['scores']['room']['bbox']['AP50']
+    assert texts[:2] == ['naive', f'{score:.3f}']
     markdown = (out / 'grid/results.md').read_text()
     recall = f'{rows["naive"]["scores"]["room"]["bbox"]["AR100"]:.3f}'
     for text in (page, markdown):
@@ -141,6 +147,27 @@ def test_settings_reach_every_cell_and_budgets_multiply(grid_file, setup_file, t
     runs = plan(grid, read_setup(setup_file), tmp_path)
     assert [run.train.steps for run in runs] == [3, 4] * 3
     assert {run.train.seed for run in runs} == {5}
+
+
+def test_scores_over_a_budget_become_curves(tmp_path) -> None:
+    rows = [
+        {
+            **{'camera': 'cam', 'cell': 'naive', 'budget': {'steps': n}, 'error': ''},
+            **{'steps': n, 'seconds': 60.0 * n, 'threads': 1},
+            'scores': {'room': {'bbox': {'AP': 0.1, 'AP50': n / 4, 'AP75': 0, 'AR100': 0}}},
+        }
+        for n in (1, 2, 4)
+    ]
+    write_plots(read_grid('policies'), rows, tmp_path)
+    assert {p.stem for p in (tmp_path / 'plots').iterdir()} == {
+        'cam_room_boxes_minutes', 'cam_room_boxes_steps',
+    }  # fmt: skip
+    plot = ElementTree.parse(tmp_path / 'plots' / 'cam_room_boxes_steps.svg').getroot()
+    (line,) = plot.iter('{http://www.w3.org/2000/svg}polyline')
+    (x0, y0), (x1, y1), (x2, y2) = (map(float, p.split(',')) for p in line.get('points').split())
+    # Twice the steps, half of the way; a score of 1 is the top of the axis.
+    assert (x1 - x0) * 2 == pytest.approx(x2 - x1, abs=0.2)
+    assert (y0 - y1) * 2 == pytest.approx(y1 - y2, abs=0.2) and y2 == 10
 
 
 def test_some_cells_of_a_grid_are_chosen_by_name(grid_file) -> None:

@@ -128,11 +128,12 @@ def main() -> None:
         child.join()
     logger.info('rendered')
     if args.step in ('all', 'train'):
-        todo: dict[Path, tuple[Run, Tests]] = {}
+        todo: dict[str, tuple[Run, Tests]] = {}
         for name, rows in runs.items():
             for run in rows:  # cells of several grids are trained once, scored for each
-                before = todo.get(run.folder, (run, {}))[1]
-                todo[run.folder] = (run, {**before, **tests[name][run.camera.name]})
+                key = run.folder.name.rpartition('-')[2]
+                first, before = todo.get(key, (run, {}))
+                todo[key] = (first, {**before, **tests[name][run.camera.name]})
         spawn = multiprocessing.get_context('spawn')
         queue = spawn.Queue()
         longest_first = sorted(todo.values(), key=lambda item: -item[0].train.steps)

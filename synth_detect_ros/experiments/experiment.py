@@ -16,7 +16,7 @@ from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.execute import RECORD, Pool, score_cell, train_cell
 from synth_detect_ros.experiments.grid import Camera, Grid, choose_cells, read_grid, read_setup
-from synth_detect_ros.experiments.page import write_page
+from synth_detect_ros.experiments.page import write_page, write_plots
 from synth_detect_ros.experiments.plan import Run, class_names, plan, real_folder, slug
 from synth_detect_ros.experiments.real_split import write_split
 from synth_detect_ros.experiments.tables import write_results
@@ -91,6 +91,7 @@ def write_experiment(
     rows = [_row(run, tests[run.camera.name], errors.get(run.folder, '')) for run in runs]
     write_results(grid, rows, folder)
     write_page(grid, rows, folder)
+    write_plots(grid, rows, folder)
 
 
 def tests_of(camera: Camera, grid: Grid, out: Path) -> Tests:

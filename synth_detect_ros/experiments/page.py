@@ -11,8 +11,9 @@ from synth_detect_ros.dataset.files import write_atomic
 from synth_detect_ros.dataset.loader import read_image
 from synth_detect_ros.experiments.execute import machine
 from synth_detect_ros.experiments.grid import Grid
+from synth_detect_ros.experiments.plan import slug
 from synth_detect_ros.experiments.tables import Row, metrics_of, row_title, sets_of, tables
-from synth_detect_ros.markup import bars, curves, gallery, page, section, table
+from synth_detect_ros.markup import bars, curves, gallery, page, section, table, titled
 
 Points = dict[str, tuple[list[float], list[float]]]
 
@@ -33,7 +34,13 @@ def write_page(grid: Grid, rows: Sequence[Row], folder: Path) -> None:
         f'{", " + facts["gpu"] if "gpu" in facts else ""}.'
     )
     body = [
-        section(k, title, '', table(head, lines), *_plots(grid, rows, title))
+        section(
+            k,
+            title,
+            '',
+            table(head, lines),
+            *(titled(*plot) for plot in _plots(grid, rows, title).values()),
+        )
         for k, (title, head, lines) in enumerate(tables(rows), start=1)
     ]
     body += [section(len(body) + 1, 'Worst frames', '', *_pictures(rows))] if grid.overlays else []
@@ -43,20 +50,31 @@ def write_page(grid: Grid, rows: Sequence[Row], folder: Path) -> None:
     write_atomic(folder / 'index.html', page(grid.title, lead, body).encode())
 
 
-def _plots(grid: Grid, rows: Sequence[Row], title: str) -> Iterator[str]:
-    """Yield the plots that belong to the table of a title."""
+def write_plots(grid: Grid, rows: Sequence[Row], folder: Path) -> None:
+    """Write each plot of the page as a file of its own, for documents: plots/<what>.svg."""
+    for title, _, _ in tables(rows):
+        for name, (_, svg) in _plots(grid, rows, title).items():
+            (folder / 'plots').mkdir(exist_ok=True)
+            write_atomic(folder / 'plots' / f'{slug(f"{title} {name}")}.svg', svg.encode())
+
+
+def _plots(grid: Grid, rows: Sequence[Row], title: str) -> dict[str, tuple[str, str]]:
+    """Return the plots that belong to the table of a title: heading and SVG by name."""
+    plots: dict[str, tuple[str, str]] = {}
     for camera, name, kind, caption in sets_of(rows):
         mine = [row for row in rows if row['camera'] == camera]
         if caption != title:
             continue
         if grid.plot == 'bars':
             values = {row_title(row): metrics_of(row, name, kind)['AP50'] for row in mine}
-            yield bars(values, 'mAP@.5')
+            plots['bars'] = 'mAP@.5', bars(values, 'mAP@.5')
         elif grid.plot == 'curve':
             for key, unit, scale in (('seconds', 'minutes', 60), ('steps', 'steps', 1)):
                 points = _points(mine, name, kind, key, scale)
                 if points:
-                    yield curves(points, unit, f'mAP@.5 over {unit}, one training a point')
+                    text = f'mAP@.5 over {unit}, one training a point'
+                    plots[unit] = text, curves(points, unit, text, top=1.0)
+    return plots
 
 
 def _points(rows: Sequence[Row], name: str, kind: str, key: str, scale: float) -> Points:
