@@ -1,0 +1,70 @@
+"""Everything that can be set, with default, unit and bounds: one frozen dataclass per use case.
+
+The only place with defaults. `options.py` reads these from YAML and command lines; the nodes
+declare ROS parameters from them. Paths are text; relative ones are resolved by the reader of the
+file they stand in.
+"""
+
+from synth_detect_ros.config.data import (
+    CaptureConfig,
+    ExportConfig,
+    ReplayConfig,
+)
+from synth_detect_ros.config.inference import (
+    RUNTIME_HELP,
+    RUNTIMES,
+    DetectConfig,
+    EvaluateConfig,
+    ExperimentConfig,
+)
+from synth_detect_ros.config.network import (
+    DetectorConfig,
+    LossConfig,
+    SSDConfig,
+)
+from synth_detect_ros.config.rendering import (
+    BackgroundConfig,
+    ComposeConfig,
+    OutputConfig,
+    PoseConfig,
+    SceneConfig,
+    SensorConfig,
+    ShadingConfig,
+    SynthesizeConfig,
+)
+from synth_detect_ros.config.training import (
+    FREEZE_CHOICES,
+    FREEZE_PATTERN,
+    AugmentConfig,
+    CacheConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    'FREEZE_CHOICES',
+    'FREEZE_PATTERN',
+    'RUNTIMES',
+    'RUNTIME_HELP',
+    'AugmentConfig',
+    'BackgroundConfig',
+    'CacheConfig',
+    'CaptureConfig',
+    'ComposeConfig',
+    'DetectConfig',
+    'DetectorConfig',
+    'EvaluateConfig',
+    'ExperimentConfig',
+    'ExportConfig',
+    'LossConfig',
+    'OptimizerConfig',
+    'OutputConfig',
+    'PoseConfig',
+    'ReplayConfig',
+    'SSDConfig',
+    'SceneConfig',
+    'SensorConfig',
+    'ShadingConfig',
+    'SynthesizeConfig',
+    'TrainConfig',
+]

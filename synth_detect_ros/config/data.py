@@ -1,0 +1,68 @@
+"""Images from cameras and recordings, and data sets for other tools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from synth_detect_ros.options import Options, option
+
+
+@dataclass(frozen=True)
+class CaptureConfig(Options):
+    """`synthesize_node`: keep background frames and intrinsics of a live camera."""
+
+    out: str = option('', 'folder of the background set', path='always')
+    count: int = option(100, 'frames to keep', low=1)
+    rectified: bool = option(False, 'the image topic is rectified: use P and no distortion')
+    compressed: bool = option(False, 'subscribe to sensor_msgs/CompressedImage')
+    min_interval_s: float = option(0.5, 'least time between kept frames', unit='s', low=0)
+    min_sharpness: float = option(
+        20.0, 'least variance of the Laplacian of the grey image', unit='grey levels^2', low=0
+    )
+    min_difference: float = option(
+        6.0, 'least mean difference from each kept frame, at 32x24', unit='grey levels',
+        low=0, high=255,
+    )  # fmt: skip
+    max_clipped: float = option(
+        0.35, 'largest share of pixels that are black or white', low=0, high=1
+    )
+    camera_hfov_deg: float = option(
+        0.0, 'horizontal field of view of an uncalibrated camera; 0: refuse it', unit='deg',
+        low=0, high=179,
+    )  # fmt: skip
+    format: str = option('png', 'image format of the frames', choices=('png', 'jpg'))
+    render: bool = option(False, 'render the data set when the frames are there, then exit')
+    synthesize: str = option(
+        '', 'configuration file for render, see config/synthesize.yaml', path='always'
+    )
+
+
+@dataclass(frozen=True)
+class ReplayConfig(Options):
+    """`camera_replay_node`: publish recorded images as a camera."""
+
+    source: str = option('', 'folder of images, video file, or ROS 1 or ROS 2 bag', path='always')
+    camera: str = option(
+        '', 'ROS calibration file; empty: camera.yaml beside the images, or bag', path='always'
+    )
+    topic: str = option('', 'image topic inside a bag; empty: the first one')
+    rate_hz: float = option(10.0, 'frames a second', unit='Hz', low=0.01, high=1000)
+    loop: bool = option(False, 'start again at the end')
+    compressed: bool = option(False, 'publish sensor_msgs/CompressedImage (JPEG)')
+    encoding: str = option('bgr8', 'encoding of raw images', choices=('bgr8', 'rgb8', 'mono8'))
+    frame_id: str = option('camera_optical_frame', 'frame of the header')
+    wait_for_subscriber: bool = option(True, 'publish nothing before somebody listens')
+
+
+@dataclass(frozen=True)
+class ExportConfig(Options):
+    """`synth-detect export`: hand a data set to other tools."""
+
+    dataset: str = option('', 'data set: images/ and annotations.json (COCO)', path='always')
+    out: str = option('', 'new folder', path='always')
+    format: str = option(
+        'yolo', 'boxes for YOLO, or poses and masks for BOP', choices=('yolo', 'bop')
+    )
+    val_share: float = option(
+        0.1, 'share of the images, the last ones, that yolo validates on', low=0, high=0.9
+    )

@@ -1,0 +1,68 @@
+"""Trained models at work: live, on labelled images, side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from synth_detect_ros.options import Options, option
+
+RUNTIMES = ('auto', 'torch', 'compile', 'openvino', 'onnxruntime')
+RUNTIME_HELP = (
+    'who computes the network: auto is openvino on a CPU where it is installed, otherwise torch; '
+    'openvino and onnxruntime are packages of their own; compile takes a minute to start'
+)
+
+
+@dataclass(frozen=True)
+class DetectConfig(Options):
+    """`detect_node`: 2D detections and masks from live images."""
+
+    model: str = option('', 'bundle: folder of a trained model', path='always')
+    device: str = option('auto', 'auto, cpu, cuda or cuda:<n>')
+    runtime: str = option('auto', RUNTIME_HELP, choices=RUNTIMES)
+    proposals: int = option(
+        0, 'regions that the second stage looks at; fewer are faster and may miss objects; 0: as '
+        'many as in training, and the only choice for ssd, which has no second stage',
+        low=0, high=10000,
+    )  # fmt: skip
+    score_threshold: float = option(0.5, 'detections below are not published', low=0, high=1)
+    compressed: bool = option(False, 'subscribe to sensor_msgs/CompressedImage')
+    publish_json: bool = option(False, 'publish ~/detections_json (std_msgs/String, COCO results)')
+    autostart: bool = option(True, 'configure and activate on start')
+    threads: int = option(0, 'CPU threads of the network; 0: all cores', low=0, high=512)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(Options):
+    """`synth-detect evaluate`: COCO metrics on labelled images."""
+
+    model: str = option('', 'bundle: folder of a trained model', path='always')
+    images: str = option('', 'folder of images', path='always')
+    annotations: str = option('', 'COCO file', path='always')
+    json: str = option('', 'file for the metrics; empty: none', path='always')
+    overlays: str = option(
+        '', 'folder for pictures of the worst frames; empty: none', path='always'
+    )
+    worst: int = option(12, 'pictures of the worst frames', low=0)
+    exclude: str = option(
+        '', 'ignore annotations in which this field is true, e.g. low_accuracy; empty: none'
+    )
+    device: str = option('auto', 'auto, cpu, cuda or cuda:<n>')
+    runtime: str = option('auto', RUNTIME_HELP, choices=RUNTIMES)
+
+
+@dataclass(frozen=True)
+class ExperimentConfig(Options):
+    """`synth-detect experiment`: run a grid of trainings and compare them on real images."""
+
+    grid: str = option(
+        '', 'file of the grid, or name of one that comes with the package', path='if there'
+    )
+    setup: str = option('', 'file with your cameras, objects and real frames', path='always')
+    out: str = option('', 'folder of results; grids that share it share their runs', path='always')
+    jobs: int = option(1, 'cells side by side; the cores are divided', low=1, high=64)
+    cells: str = option('', 'names of cells, with commas between; empty: all of the grid')
+    settings: tuple[str, ...] = option(
+        (),
+        'for every cell: train.<option>=value, synthesize.<option>=value, budgets.<option>=list',
+    )
