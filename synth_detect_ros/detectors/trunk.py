@@ -25,6 +25,17 @@ class Branches(nn.ModuleList):
         return torch.cat([branch(x) for branch in self], 1)
 
 
+@torch.fx.wrap  # one step of a traced network: the device is known when it runs
+def laid_out(x: torch.Tensor) -> torch.Tensor:
+    """Return (B, C, H, W) images in the layout in which convolutions are fast on their device.
+
+    Depthwise ones like channels last on CPUs; cuDNN takes many times as long for their gradient.
+    """
+    if x.device.type == 'cpu':
+        return x.contiguous(memory_format=torch.channels_last)
+    return x
+
+
 class Trunk(nn.Module):
     """A chain of blocks that returns the maps behind some of them.
 
@@ -44,8 +55,7 @@ class Trunk(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return the tapped maps of (B, 3, H, W) images."""
-        if x.device.type == 'cpu':  # depthwise and pointwise convolutions are faster so there
-            x = x.contiguous(memory_format=torch.channels_last)
+        x = laid_out(x)
         maps = []
         for index, block in enumerate(self.blocks):
             x = block(x)
