@@ -8,13 +8,15 @@ Nothing is ever deleted: remove the folders of keys that no run uses any more.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import logging
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from synth_detect_ros.errors import StorageError
 
 logger = logging.getLogger(__name__)
 
-FEATURES, READY = 'features.bin', 'ready.bin'
+FEATURES, READY, LOCK = 'features.bin', 'ready.bin', 'lock'
 GB = 1e9
 
 
@@ -82,17 +84,18 @@ class FeatureCache:
         self.folder, self.layout = folder, layout
         self.ready = torch.zeros(layout.entries, dtype=torch.bool)
         self.ready.share_memory_()  # type: ignore[no-untyped-call]
-        fresh = not self._is_whole()
-        logger.info(
-            'feature cache %s: %d entries of %.2f MB, %.2f GB%s',
-            folder,
-            layout.entries,
-            layout.entry_bytes / 1e6,
-            layout.total_bytes / GB,
-            '' if fresh else ', there already',
-        )
-        if fresh:
-            self._allocate()
+        with self._alone():
+            fresh = not self._is_whole()
+            logger.info(
+                'feature cache %s: %d entries of %.2f MB, %.2f GB%s',
+                folder,
+                layout.entries,
+                layout.entry_bytes / 1e6,
+                layout.total_bytes / GB,
+                '' if fresh else ', there already',
+            )
+            if fresh:
+                self._allocate()
         self.ready |= self._stored_marks()
         self._entries = np.memmap(
             folder / FEATURES, np.uint8, 'r+', shape=(layout.entries, layout.entry_bytes)
@@ -129,6 +132,18 @@ class FeatureCache:
         except OSError as error:
             raise StorageError(f'{path}: cannot be written: {error.strerror}') from error
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other runs from making the files at the same time."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / LOCK).open('w')
+        except OSError as error:
+            raise StorageError(f'{self.folder}: cannot be made: {error.strerror}') from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed
+            yield
+
     def _is_whole(self) -> bool:
         files = {FEATURES: self.layout.total_bytes, READY: self.layout.entries}
         paths = {self.folder / name: size for name, size in files.items()}
@@ -141,7 +156,6 @@ class FeatureCache:
         """Reserve the disk space: a mapped file that cannot grow kills the process."""
         path = self.folder / FEATURES
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
             free = shutil.disk_usage(self.folder).free
             if free < self.layout.total_bytes:

@@ -104,6 +104,16 @@ def train(config: TrainConfig, report: Callable[[Progress], None] | None = None)
     return _Run(config).go(report or (lambda _: None))
 
 
+def read_progress(out: Path) -> Progress:
+    """Return where the run in a folder stands.
+
+    Raises:
+        OSError: it has no checkpoint.
+    """
+    state = torch.load(out / CHECKPOINT, map_location='cpu', weights_only=True, mmap=True)
+    return Progress(**state['progress'])
+
+
 class _Run:
     """One training run: what stays the same from step to step, and the loop."""
 

@@ -52,6 +52,20 @@ def test_only_adapters_of_a_frozen_extractor_train(weights):
     assert sum(report.frozen.values()) + report.trainable == total
 
 
+@pytest.mark.parametrize('policy', ['early:8', 'both_stages'])
+def test_gradient_reaches_every_adapter(weights, policy):
+    config = detector_config(weights=weights, adapters=True, neck='c4')
+    detector = RCNN(config, CLASSES).train()
+    apply_freeze(detector, detector.stages, policy)
+    target = {'boxes': torch.tensor([[20.0, 20, 70, 80]]), 'labels': torch.tensor([1])}
+    losses = detector([torch.rand(3, 96, 128)], [target])
+    losses['loss_classifier'].backward()  # comes from behind the second stage alone
+    adapters = [m for m in detector.first_stage.modules() if isinstance(m, Adapter)]
+    assert adapters and all(a.weight.grad is not None for a in adapters)
+    frozen = [p for p in detector.parameters() if not p.requires_grad]
+    assert frozen and all(p.grad is None for p in frozen)
+
+
 def test_trained_adapters_are_part_of_the_bundle(tmp_path, weights):
     dataset = write_dataset(tmp_path / 'data')
     config = train_config(

@@ -16,9 +16,9 @@ from synth_detect_ros.evaluate import evaluate
 from synth_detect_ros.experiments import experiment as module
 from synth_detect_ros.experiments.execute import CellError, Pool
 from synth_detect_ros.experiments.experiment import experiment
-from synth_detect_ros.experiments.grid import choose_cells, merge, read_grid, read_setup
+from synth_detect_ros.experiments.grid import merge, read_grid, read_setup
 from synth_detect_ros.experiments.page import write_plots
-from synth_detect_ros.experiments.plan import plan
+from synth_detect_ros.experiments.plan import choose, file_digest, plan
 from synth_detect_ros.experiments.real_split import split_by_time, write_split
 from synth_detect_ros.train import train
 
@@ -116,7 +116,9 @@ def test_split_by_time_keeps_order_and_shares_nothing() -> None:
         split_by_time(content, 0.01)
 
 
-def test_real_training_set_leaves_out_excluded_annotations(setup_file: Path, tmp_path) -> None:
+def test_real_training_set_leaves_out_images_with_excluded_annotations(
+    setup_file: Path, tmp_path
+) -> None:
     annotations = tmp_path / 'real' / 'annotations.json'
     content = json.loads(annotations.read_text())
     content['annotations'][0]['poor'] = True
@@ -127,8 +129,8 @@ def test_real_training_set_leaves_out_excluded_annotations(setup_file: Path, tmp
     tests = write_split(camera.real, tiny.CLASSES, 0.5, tmp_path / 'split')
     train = json.loads((tmp_path / 'split/train/annotations.json').read_text())
     test = json.loads(tests['room'].read_text())
-    assert len(train['images']) == len(test['images']) == 4
-    assert len(train['annotations']) == 3 and len(test['annotations']) == 4
+    assert (len(train['images']), len(test['images'])) == (3, 4)
+    assert (len(train['annotations']), len(test['annotations'])) == (3, 4)
     names = {image['file_name'] for image in train['images']}
     assert names == {p.name for p in (tmp_path / 'split/train/images').iterdir()}
 
@@ -138,7 +140,7 @@ def test_shipped_grid_makes_different_runs(path: Path, setup_file: Path, tmp_pat
     content = yaml.safe_load(setup_file.read_text())
     setup_file.write_text(yaml.safe_dump({'cameras': content['cameras']}))
     runs = plan(read_grid(path.stem), read_setup(setup_file), tmp_path)
-    assert len({run.folder for run in runs}) == len(runs) > 1
+    assert len({run.folder for run in runs}) == len(runs) > 1  # equal cells share a folder
 
 
 def test_settings_reach_every_cell_and_budgets_multiply(grid_file, setup_file, tmp_path) -> None:
@@ -170,12 +172,69 @@ def test_scores_over_a_budget_become_curves(tmp_path) -> None:
     assert (y0 - y1) * 2 == pytest.approx(y1 - y2, abs=0.2) and y2 == 10
 
 
-def test_some_cells_of_a_grid_are_chosen_by_name(grid_file) -> None:
-    grid = read_grid(str(grid_file))
-    assert choose_cells(grid, '') == grid
-    assert [cell.name for cell in choose_cells(grid, 'twin, naive').cells] == ['twin', 'naive']
+def test_equal_cells_are_one_run(tmp_path, setup_file) -> None:
+    cells = [{'name': 'one'}, {'name': 'two'}, {'name': 'other', 'train': {'seed': 1}}]
+    (tmp_path / 'equal.yaml').write_text(yaml.safe_dump({'cells': cells}))
+    grid, setup = read_grid(str(tmp_path / 'equal.yaml')), read_setup(setup_file)
+    one, two, other = (run.folder for run in plan(grid, setup, tmp_path / 'out'))
+    assert one == two != other
+    two.mkdir(parents=True)
+    assert [run.folder for run in plan(grid, setup, tmp_path / 'out')] == [one, two, other]
+
+
+@pytest.mark.parametrize('changed', ['real/annotations.json', 'weights.pth'])
+def test_files_with_other_contents_are_another_run(changed, tmp_path, setup_file, grid_file):
+    content = yaml.safe_load(setup_file.read_text())
+    content['extractors'] = {'mobilenet_v2': {'weights': 'weights.pth'}}
+    del content['train']['detector']['weights']
+    setup_file.write_text(yaml.safe_dump(content))
+    (tmp_path / 'weights.pth').write_bytes(b'1')
+
+    def folders():
+        file_digest.cache_clear()
+        return [run.folder for run in plan(read_grid(str(grid_file)), read_setup(setup_file), out)]
+
+    out = tmp_path / 'out'
+    before = folders()
+    assert folders() == before
+    path = tmp_path / changed
+    path.write_bytes(path.read_bytes() + b' ')
+    after = folders()
+    assert after[1] != before[1]  # it trains on real frames, with these weights
+
+
+def test_paths_in_a_grid_are_relative_to_its_file(tmp_path, setup_file, monkeypatch) -> None:
+    folder = tmp_path / 'grids'
+    folder.mkdir()
+    for name in ('weights.pth', 'own.yaml'):
+        (folder / name).touch()
+    cell = {'name': 'a', 'train': {'detector': {'weights': 'weights.pth'}}}
+    grid = {'synthesize': {'objects': 'own.yaml'}, 'cells': [cell]}
+    (folder / 'grid.yaml').write_text(yaml.safe_dump(grid))
+    monkeypatch.chdir(tmp_path)
+    read = read_grid('grids/grid.yaml', ('train.val_images=here', 'train.val_annotations=a.json'))
+    assert read.cells[0].train['detector']['weights'] == f'{folder}/weights.pth'
+    assert read.synthesize['objects'] == f'{folder}/own.yaml'
+    assert read.cells[0].train['val_images'] == f'{tmp_path}/here'
+
+
+def test_seat_is_given_back_when_a_process_cannot_start(tmp_path, monkeypatch) -> None:
+    pool = Pool(1)
+    options = ExportConfig(dataset=str(tmp_path / 'gone'), out=str(tmp_path / 'out'))
+    monkeypatch.setattr('subprocess.Popen', lambda *_, **__: (_ for _ in ()).throw(OSError('no')))
+    with pytest.raises(OSError, match='no'):
+        pool.command('export', options, tmp_path / 'cell')
+    monkeypatch.undo()
+    with pytest.raises(CellError, match='gone'):
+        pool.command('export', options, tmp_path / 'cell')
+
+
+def test_some_cells_of_a_grid_are_chosen_by_name(grid_file, setup_file, tmp_path) -> None:
+    runs = plan(read_grid(str(grid_file)), read_setup(setup_file), tmp_path)
+    assert choose(runs, '') == runs
+    assert [run.cell for run in choose(runs, 'twin; naive')] == ['naive', 'twin']
     with pytest.raises(ConfigError, match=r"'gone' is not known\. Choose some of naive; twin"):
-        choose_cells(grid, 'naive, gone')
+        choose(runs, 'naive; gone')
 
 
 def test_extractor_of_the_setup_stands_for_the_one_of_the_grid(setup_file, tmp_path) -> None:
@@ -185,8 +244,8 @@ def test_extractor_of_the_setup_stands_for_the_one_of_the_grid(setup_file, tmp_p
     setup_file.write_text(yaml.safe_dump(setup))
     runs = plan(read_grid('table1'), read_setup(setup_file), tmp_path)
     backbones = {run.cell: run.train.detector.backbone for run in runs}
-    assert backbones['naive, resnet101'] == f'{tmp_path}/own.py:build'
-    assert backbones['naive, mobilenet_v2'] == 'mobilenet_v2'
+    assert backbones['naive resnet101'] == f'{tmp_path}/own.py:build'
+    assert backbones['naive mobilenet_v2'] == 'mobilenet_v2'
 
 
 def test_merge_joins_groups_and_the_later_wins() -> None:
@@ -218,5 +277,17 @@ def test_bad_setup_says_what_is_wanted(tmp_path: Path, setup_file: Path, grid_fi
         read_grid('table99')
     with pytest.raises(ConfigError, match=r'train\.<option>'):
         read_grid(str(grid_file), ('step=3',))
+    for setting in ('train=5', 'synthesize=[1]'):
+        with pytest.raises(ConfigError, match=r'--set: .*wanted a mapping of options'):
+            read_grid(str(grid_file), (setting,))
+    content = yaml.safe_load(setup_file.read_text())
+    for change in ({'train': 5}, {'extractors': [1]}, {'extractors': {'resnet18': 'file'}}):
+        (tmp_path / 'bad.yaml').write_text(yaml.safe_dump({**content, **change}))
+        with pytest.raises(ConfigError, match='wanted a mapping of options'):
+            read_setup(tmp_path / 'bad.yaml')
+    content['cameras'][0]['real'][0]['name'] = 'synthetic'
+    (tmp_path / 'bad.yaml').write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match='held-out renderings'):
+        read_setup(tmp_path / 'bad.yaml')
     with pytest.raises(ConfigError, match="naive, cam: unknown key 'stepps'"):
         plan(read_grid(str(grid_file), ('train.stepps=3',)), read_setup(setup_file), tmp_path)

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import time
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -48,6 +50,23 @@ def test_next_run_finds_what_was_synchronised_and_nothing_else(tmp_path):
     again = FeatureCache(tmp_path, LAYOUT)
     assert again.ready.tolist() == [False, True, False, False]
     assert same(again.get(1), maps(1))
+
+
+def test_caches_opened_at_once_are_one(tmp_path, monkeypatch):
+    made = []
+    allocate = FeatureCache._allocate
+
+    def slowly(cache):
+        made.append(cache)
+        time.sleep(0.1)
+        allocate(cache)
+
+    monkeypatch.setattr(FeatureCache, '_allocate', slowly)
+    with ThreadPoolExecutor(4) as pool:
+        caches = list(pool.map(lambda _: FeatureCache(tmp_path, LAYOUT), range(4)))
+    caches[0].put(1, maps(1))
+    assert len(made) == 1
+    assert all(same(cache.get(1), maps(1)) for cache in caches)
 
 
 def test_runs_that_share_a_cache_keep_the_entries_of_each_other(tmp_path):

@@ -145,7 +145,22 @@ def test_unknown_policy_lists_the_choices():
 def test_frozen_stage_keeps_no_activations():
     stage = Stage(nn.Conv2d(3, 4, 3), pretrained=True)
     stage.freeze()
-    assert not stage(torch.rand(1, 3, 8, 8, requires_grad=True)).requires_grad
+    image = torch.rand(1, 3, 8, 8)
+    assert not stage(image).requires_grad
+    stage.module.weight.requires_grad_(True)  # whatever happens inside
+    assert not stage(image).requires_grad
+
+
+def test_gradient_passes_through_a_frozen_stage_to_what_trains_before_it():
+    torch.manual_seed(0)
+    stage = Stage(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), pretrained=True)
+    stage.freeze()
+    image = torch.rand(1, 3, 8, 8)
+    trained = image.clone().requires_grad_(True)
+    torch.testing.assert_close(stage(trained), stage(image))
+    stage(trained).square().sum().backward()
+    assert trained.grad.any()
+    assert all(p.grad is None for p in stage.parameters())
 
 
 def test_random_batch_norm_learns_its_statistics():

@@ -143,7 +143,7 @@ def test_box_classifier_on_the_whole_map_holds_what_it_computed_with_strides(wei
     strided, dense = extractor(weights), extractor(weights)
     align(strided.second_stage)
     x = torch.randn(1, 1088, 16, 16)
-    found = _keep_stride(dense.second_stage, 1088, NAME)(x)
+    found = _keep_stride(dense.second_stage, 1088, NAME, 1)(x)
     close(found[..., ::2, ::2], strided.second_stage(x))
 
 

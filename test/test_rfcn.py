@@ -98,25 +98,42 @@ def test_all_classes_share_a_box():
     assert codes[1, :4].tolist() == [10, 11, 12, 13]
 
 
+@pytest.mark.parametrize('base', [1, 2])
 @pytest.mark.parametrize('backbone', ['mobilenet_v2', 'resnet18'])
-def test_a_stage_without_strides_holds_what_it_computed_with_them(backbone):
+def test_a_stage_without_strides_holds_what_it_computed_with_them(backbone, base):
     config = detector_config(neck='c4', backbone=backbone)
     torch.manual_seed(0)
     strided = build_extractor(config)
     torch.manual_seed(0)
     dense = build_extractor(config)
     x = torch.randn(1, strided.channels[-1], 16, 16)
+    # The same map at its stride over `base`, by dilation, has other cells in between.
+    between = torch.randn(1, strided.channels[-1], 16 * base, 16 * base)
+    between[..., ::base, ::base] = x
     with torch.no_grad():
         wanted = strided.second_stage.eval()(x)
-        found = _keep_stride(dense.second_stage, dense.channels[-1], backbone).eval()(x)
-    assert found.shape[-2:] == (16, 16)
+        stage = _keep_stride(dense.second_stage, dense.channels[-1], backbone, base)
+        found = stage.eval()(between)
+    assert found.shape == (1, wanted.shape[1], 16 * base, 16 * base)
     # The hole algorithm computes the same numbers, and those in between.
-    torch.testing.assert_close(found[..., ::2, ::2], wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found[..., :: 2 * base, :: 2 * base], wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_folded_maps_are_the_same_and_the_detector_keeps_its_own():
+    torch.manual_seed(0)
+    detector = RCNN(detector_config(architecture='rfcn', neck='c4'), CLASSES).eval()
+    maps = {'0': torch.rand(1, detector.neck.out_channels, 6, 8)}
+    before = list(detector.state_dict())
+    folded = detector.region_maps.folded()
+    with torch.no_grad():
+        torch.testing.assert_close(folded(maps), detector.region_maps(maps), atol=1e-5, rtol=1e-4)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+    assert list(detector.state_dict()) == before
 
 
 def test_a_stage_that_cannot_keep_its_map_is_refused():
     with pytest.raises(ConfigError, match='shrinks it'):
-        _keep_stride(Stage(nn.MaxPool2d(2), pretrained=False), 4, 'pooling')
+        _keep_stride(Stage(nn.MaxPool2d(2), pretrained=False), 4, 'pooling', 1)
 
 
 @pytest.mark.parametrize('counts', [(0, 0), (2, 1)])

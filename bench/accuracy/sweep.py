@@ -144,6 +144,8 @@ def main() -> None:
             child.start()
         for child in children:
             child.join()
+        queue.cancel_join_thread()  # what was not reached stays in it
+        runs = {name: plan(grid, setup, out) for name, grid in grids.items()}
     if args.step in ('all', 'write'):
         for name, grid in grids.items():
             write_experiment(grid, runs[name], tests[name], {}, out / name)

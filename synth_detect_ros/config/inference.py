@@ -61,7 +61,9 @@ class ExperimentConfig(Options):
     setup: str = option('', 'file with your cameras, objects and real frames', path='always')
     out: str = option('', 'folder of results; grids that share it share their runs', path='always')
     jobs: int = option(1, 'cells side by side; the cores are divided', low=1, high=64)
-    cells: str = option('', 'names of cells, with commas between; empty: all of the grid')
+    cells: str = option(
+        '', 'names of cells to run, with semicolons between; empty: all of the grid'
+    )
     settings: tuple[str, ...] = option(
         (),
         'for every cell: train.<option>=value, synthesize.<option>=value, budgets.<option>=list',

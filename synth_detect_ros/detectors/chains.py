@@ -17,6 +17,7 @@ from synth_detect_ros.config import DetectorConfig
 from synth_detect_ros.detectors import inception
 from synth_detect_ros.detectors.adapters import BLOCKS, add_adapters
 from synth_detect_ros.detectors.extractor import (
+    C4_STRIDE,
     IMAGENET_MEAN,
     IMAGENET_STD,
     SSD_STRIDES,
@@ -33,8 +34,6 @@ RESNETS = ('resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152')
 # Last blocks at strides 4, 8, 16 and 32; those of MobileNetV2 by Sandler et al. 2018, table 2.
 RESNET_ENDS = {4: 1, 8: 2, 16: 3, 32: 4}
 MOBILENET_V2_ENDS = {4: 3, 8: 6, 16: 13, 32: 18}
-# Of the last map before the second stage, without dilation.
-C4_STRIDE = 16
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,9 +48,7 @@ class Stage(nn.Module):
     def freeze(self) -> None:
         """Stop training of this stage, but for adapters in it."""
         self.frozen = True
-        self.requires_grad_(False)
-        for adapter in self._adapters():
-            adapter.requires_grad_(True)
+        self._stop(self)
         self.eval()
 
     def freeze_early(self, stride: int) -> None:
@@ -65,7 +63,13 @@ class Stage(nn.Module):
                 'told apart. Choose first_stage, or a ResNet, mobilenet_v2 or inception_resnet_v2.'
             )
         for block in self.module.early(stride):
-            block.requires_grad_(False)
+            self._stop(block)
+
+    def _stop(self, layers: nn.Module) -> None:
+        """Let layers train no longer, but for adapters."""
+        layers.requires_grad_(False)
+        for adapter in self._adapters():
+            adapter.requires_grad_(True)
 
     def thaw(self) -> None:
         """Let this stage train again."""
@@ -84,8 +88,8 @@ class Stage(nn.Module):
         return self
 
     def forward(self, x: torch.Tensor) -> Any:
-        """Run the layers, without gradients while frozen."""
-        if not self.frozen or self._adapters():
+        """Run the layers; without gradients while frozen, unless some must pass through."""
+        if not self.frozen or self._adapters() or x.requires_grad:
             return self.module(x)
         with torch.no_grad():
             if not self._folded:

@@ -7,6 +7,7 @@ predicted. A bin averages its own map over its part of the region; the bins then
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -15,7 +16,8 @@ from torch import nn
 from torchvision.ops import Conv2dNormActivation, ps_roi_align
 
 from synth_detect_ros.config import DetectorConfig
-from synth_detect_ros.detectors.backbones import Extractor
+from synth_detect_ros.detectors.extractor import C4_STRIDE, Extractor
+from synth_detect_ros.detectors.folding import fold_batch_norm
 from synth_detect_ros.detectors.freezing import Stage
 from synth_detect_ros.detectors.neck import Maps, norm_layer
 from synth_detect_ros.detectors.roi_heads import SecondStageHeads
@@ -45,7 +47,8 @@ class PositionMaps(nn.Module):
         channels, norm = extractor.channels[-1], norm_layer(config)
         self.trunk: nn.Module
         if extractor.second_stage is not None:
-            self.trunk = _keep_stride(extractor.second_stage, channels, config.backbone)
+            base = C4_STRIDE // extractor.strides[-1]
+            self.trunk = _keep_stride(extractor.second_stage, channels, config.backbone, base)
             channels = extractor.second_channels
         else:
             widths = [channels] + config.box_head_convs * [config.fpn_channels]
@@ -58,6 +61,13 @@ class PositionMaps(nn.Module):
         self.maps = nn.Conv2d(width, (num_classes + 4) * config.position_bins**2, 1)
         nn.init.normal_(self.maps.weight, std=0.01)
         nn.init.zeros_(self.maps.bias)  # type: ignore[arg-type]  # it has one
+
+    def folded(self) -> PositionMaps:
+        """Return a copy for inference, batch norm of the trunk folded in; it shares the rest."""
+        copied = copy.copy(self)
+        layers = self.trunk.module if isinstance(self.trunk, Stage) else self.trunk
+        copied._modules = {**self._modules, 'trunk': fold_batch_norm(layers)}
+        return copied
 
     def forward(self, maps: Maps) -> Maps:
         """Return the (B, D * k * k, H, W) maps of (B, C, H, W); k bins a side, D numbers.
@@ -141,10 +151,10 @@ def build_position_heads(
 
 
 @torch.no_grad()
-def _keep_stride(stage: Stage, channels: int, name: str) -> Stage:
-    """Make a stage keep the size of its map; see `align` and `dilate`."""
+def _keep_stride(stage: Stage, channels: int, name: str, base: int) -> Stage:
+    """Make a stage keep the size of a map of this dilation; see `align` and `dilate`."""
     align(stage)
-    dilate([stage])
+    dilate([stage], base=base)
     seen = stage.eval()(torch.zeros(1, channels, 16, 16)).shape[-2:]
     if tuple(seen) != (16, 16):
         raise ConfigError(

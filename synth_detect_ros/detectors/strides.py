@@ -32,7 +32,7 @@ def align(module: nn.Module) -> None:
             layer.padding = (height, width)
 
 
-def dilate(modules: Iterable[nn.Module], dilation: int = 1) -> int:
+def dilate(modules: Iterable[nn.Module], dilation: int = 1, base: int = 1) -> int:
     """Let a chain keep the size of its map by the hole algorithm (Dai et al. 2016, sec. 3).
 
     Strides become 1, and the windows after them look at pixels as far apart as before, so that
@@ -40,28 +40,30 @@ def dilate(modules: Iterable[nn.Module], dilation: int = 1) -> int:
 
     Args:
         modules: run one after the other, padded as by `align`; changed in place.
-        dilation: of the map they look at.
+        dilation: of the map they look at, over `base`.
+        base: dilation of the map that the chain begins with.
 
     Returns:
-        Dilation of the map that they put out.
+        Dilation of the map that they put out, over `base`.
     """
     for module in modules:
         if isinstance(module, Branches):
-            dilation = max(dilate([branch], dilation) for branch in module.children())
+            dilation = max(dilate([branch], dilation, base) for branch in module.children())
         elif isinstance(module, nn.Conv2d | nn.MaxPool2d):
-            dilation = _spread(module, dilation)
+            dilation = _spread(module, dilation, base)
         else:
-            dilation = dilate(module.children(), dilation)
+            dilation = dilate(module.children(), dilation, base)
     return dilation
 
 
-def _spread(layer: nn.Conv2d | nn.MaxPool2d, dilation: int) -> int:
+def _spread(layer: nn.Conv2d | nn.MaxPool2d, dilation: int, base: int) -> int:
     """Dilate one layer without its stride; return the dilation of what it puts out."""
     stride, kernel = _pair(layer.stride), _pair(layer.kernel_size)
-    if max(kernel) > 1 and dilation > 1:
+    apart = base * dilation
+    if max(kernel) > 1 and apart > 1:
         height, width = _pair(layer.padding)
-        layer.dilation = (dilation, dilation)
-        layer.padding = (dilation * height, dilation * width)
+        layer.dilation = (apart, apart)
+        layer.padding = (apart * height, apart * width)
     layer.stride = (1, 1)
     # A shortcut of one pixel strides beside the branch it joins, not after it.
     return max(dilation, stride[0])

@@ -21,6 +21,7 @@ from synth_detect_ros.detectors.box_head import FastBoxHead, can_be_fast
 from synth_detect_ros.detectors.folding import fold_batch_norm
 from synth_detect_ros.detectors.inference import Inference, Results, Size
 from synth_detect_ros.detectors.rcnn import RCNN
+from synth_detect_ros.detectors.rfcn import PositionMaps
 from synth_detect_ros.detectors.roi_heads import SecondStageHeads
 
 
@@ -41,7 +42,8 @@ class TwoStageDense(nn.Module):
         self.extractor.to(memory_format=torch.channels_last)
         self.pyramid = detector.neck.pyramid
         self.head = detector.rpn.head
-        self.region_maps = fold_batch_norm(detector.region_maps)
+        maps = detector.region_maps
+        self.region_maps = maps.folded() if isinstance(maps, PositionMaps) else maps
         self.names: tuple[str, ...] = ()
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:

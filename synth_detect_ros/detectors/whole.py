@@ -76,6 +76,10 @@ class Maps(nn.Module):
         self.net = net
         self.picks = tuple(zip(picks, channels_last, strict=True))
 
+    def extra_repr(self) -> str:
+        """Tell which maps are picked: the key of kept features holds it."""
+        return f'picks={self.picks}'
+
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return the picked maps of (B, 3, H, W) images."""
         out = self.net(x)

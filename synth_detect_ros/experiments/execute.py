@@ -12,11 +12,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -24,6 +23,7 @@ from synth_detect_ros.config import EvaluateConfig, TrainConfig
 from synth_detect_ros.dataset.files import write_atomic
 from synth_detect_ros.errors import SynthDetectError
 from synth_detect_ros.options import Options, to_yaml
+from synth_detect_ros.train import read_progress
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Pool:
                 [cores[(k * self.threads + i) % len(cores)] for i in range(self.threads)]
             )
         self._children: set[subprocess.Popen[bytes]] = set()
-        self._stopped = threading.Event()
+        self._stopped, self._starting = threading.Event(), threading.Lock()
 
     def map(
         self, tasks: Sequence[Callable[[], None]], report: Callable[[int, int], None]
@@ -78,7 +78,8 @@ class Pool:
         return errors
 
     def _stop(self) -> None:
-        self._stopped.set()
+        with self._starting:
+            self._stopped.set()
         for child in tuple(self._children):
             with contextlib.suppress(ProcessLookupError):
                 child.send_signal(signal.SIGINT)
@@ -89,27 +90,36 @@ class Pool:
         Raises:
             CellError: it failed.
         """
-        if self._stopped.is_set():
-            raise CellError('interrupted')
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f'{name}.config.yaml'
         write_atomic(file, to_yaml(config).encode())
         line = [sys.executable, '-m', 'synth_detect_ros.cli', name, '--config', str(file)]
         threads = {f'{who}_NUM_THREADS': str(self.threads) for who in ('OMP', 'OPENBLAS', 'MKL')}
         seat = self._seats.get()
-        with (folder / LOG).open('ab') as log:
-            start = log.tell()
-            # In a session of its own: Ctrl-C reaches it from here, once.
-            child = subprocess.Popen(
-                line, stdout=log, stderr=log, env={**os.environ, **threads}, start_new_session=True
-            )
-            os.sched_setaffinity(child.pid, seat)
-            self._children.add(child)
-            status = child.wait()
-            self._children.discard(child)
-        self._seats.put(seat)
+        try:
+            with (folder / LOG).open('ab') as log:
+                start = log.tell()
+                status = self._run(line, log, {**os.environ, **threads}, seat)
+        finally:
+            self._seats.put(seat)
         if status:
             raise CellError(_error(folder / LOG, start) or f'{name} ended with status {status}')
+
+    def _run(
+        self, line: Sequence[str], log: BinaryIO, env: Mapping[str, str], seat: Sequence[int]
+    ) -> int:
+        """Run a process on the cores of a seat; return its status."""
+        with self._starting:  # either `_stop` sees the child, or none is started any more
+            if self._stopped.is_set():
+                raise CellError('interrupted')
+            # In a session of its own: Ctrl-C reaches it from here, once.
+            child = subprocess.Popen(line, stdout=log, stderr=log, env=env, start_new_session=True)
+            self._children.add(child)
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(child.pid, seat)
+        status = child.wait()
+        self._children.discard(child)
+        return status
 
 
 def _error(log: Path, start: int) -> str:
@@ -120,7 +130,7 @@ def _error(log: Path, start: int) -> str:
 
 
 def train_cell(pool: Pool, config: TrainConfig) -> None:
-    """Train unless that is done; the record says on what machine and how long it took.
+    """Train unless that is done; the record says on what machine, how far and how long.
 
     Raises:
         CellError: training failed.
@@ -128,20 +138,20 @@ def train_cell(pool: Pool, config: TrainConfig) -> None:
     folder = Path(config.out)
     if (folder / RECORD).is_file():
         return
-    start = time.monotonic()
     pool.command('train', config, folder)
-    record = {'wall_s': time.monotonic() - start, **machine(), 'threads': pool.threads}
+    done = read_progress(folder)
+    record = {'steps': done.step, 'seconds': done.elapsed_s, **machine(), 'threads': pool.threads}
     write_atomic(folder / RECORD, json.dumps(record, indent=2).encode())
 
 
 def score_cell(pool: Pool, config: EvaluateConfig) -> Mapping[str, Any]:
-    """Score unless that is done.
+    """Score unless that is done, pictures included where they are wanted.
 
     Raises:
         CellError: evaluation failed.
     """
     path = Path(config.json)
-    if not path.is_file():
+    if not path.is_file() or (config.overlays and not Path(config.overlays).is_dir()):
         pool.command('evaluate', config, path.parent / path.stem)
     return dict(json.loads(path.read_text()))
 

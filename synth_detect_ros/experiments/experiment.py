@@ -15,9 +15,19 @@ from synth_detect_ros.config import EvaluateConfig, ExperimentConfig, Synthesize
 from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.execute import RECORD, Pool, score_cell, train_cell
-from synth_detect_ros.experiments.grid import Camera, Grid, choose_cells, read_grid, read_setup
+from synth_detect_ros.experiments.grid import Camera, Grid, read_grid, read_setup
 from synth_detect_ros.experiments.page import write_page, write_plots
-from synth_detect_ros.experiments.plan import Run, class_names, plan, real_folder, slug
+from synth_detect_ros.experiments.plan import (
+    NOT_IN_IMAGES,
+    Run,
+    changed,
+    choose,
+    class_names,
+    digest,
+    plan,
+    real_folder,
+    slug,
+)
 from synth_detect_ros.experiments.real_split import write_split
 from synth_detect_ros.experiments.tables import write_results
 from synth_detect_ros.options import build
@@ -47,16 +57,16 @@ def experiment(
     missing = [key for key in ('grid', 'setup', 'out') if not getattr(config, key)]
     if missing:
         raise ConfigError(f'an experiment needs {", ".join(missing)}: give each of them')
-    out = Path(config.out)
-    grid = choose_cells(read_grid(config.grid, config.settings), config.cells)
+    out, grid = Path(config.out), read_grid(config.grid, config.settings)
     setup = read_setup(Path(config.setup))
     runs = plan(grid, setup, out)
+    chosen = choose(runs, config.cells)
     tests = {camera.name: tests_of(camera, grid, out) for camera in setup.cameras}
-    for render in {r.render.out: r.render for r in runs if r.render}.values():
+    for render in {r.render.out: r.render for r in chosen if r.render}.values():
         logger.info('data set %s', render.out)
         synthesize(render)
     pool = Pool(config.jobs)
-    todo = {run.folder: run for run in runs}  # equal cells are trained once
+    todo = {run.folder: run for run in chosen}  # equal cells are trained once
     tasks = [
         functools.partial(run_cell, pool, run, tests[run.camera.name]) for run in todo.values()
     ]
@@ -69,7 +79,7 @@ def experiment(
 
     errors = dict(zip(todo, pool.map(tasks, note), strict=True))
     write_experiment(grid, runs, tests, errors, folder)
-    return sum(bool(errors[run.folder]) for run in runs)
+    return sum(bool(errors[run.folder]) for run in chosen)
 
 
 def write_experiment(
@@ -119,9 +129,10 @@ def tests_of(camera: Camera, grid: Grid, out: Path) -> Tests:
 def _synthetic(camera: Camera, grid: Grid, out: Path) -> EvaluateConfig:
     """Render held-out images of the camera, with a seed of their own."""
     options = build(SynthesizeConfig, camera.synthesize, camera.name)
-    count = grid.synthetic_validation
-    folder = out / 'data' / f'{slug(camera.name)}-validation-{count}'
-    synthesize(replace(options, count=count, seed=options.seed + 1, out=str(folder)))
+    options = replace(options, count=grid.synthetic_validation, seed=options.seed + 1)
+    facts = changed(options, NOT_IN_IMAGES)
+    folder = out / 'data' / f'{slug(camera.name)}-validation-{digest(facts)}'
+    synthesize(replace(options, out=str(folder)))
     return EvaluateConfig(
         images=str(folder / 'images'),
         annotations=str(folder / 'annotations.json'),
@@ -139,10 +150,10 @@ def run_cell(pool: Pool, run: Run, tests: Tests) -> None:
 
 
 def _test_of(run: Run, name: str, test: EvaluateConfig) -> EvaluateConfig:
-    digest = slug(name) + '-' + Path(test.annotations).parents[1].name.rpartition('-')[2]
+    label = f'{slug(name)}-{digest(Path(test.annotations).parts[-3:])}'
     folder = run.folder / 'scores'
-    overlays = str(folder / digest / 'overlays') if test.worst else ''
-    file = str(folder / f'{digest}.json')
+    overlays = str(folder / label / 'overlays') if test.worst else ''
+    file = str(folder / f'{label}.json')
     return replace(test, model=str(run.folder / 'bundle'), json=file, overlays=overlays)
 
 
@@ -158,7 +169,7 @@ def _row(run: Run, tests: Tests, error: str) -> dict[str, Any]:
     if not (run.folder / RECORD).is_file():
         return row
     info = read_bundle_info(run.folder / 'bundle')
-    row |= {**info['training'], 'trainable': info['freeze'].get('trainable')}
+    row |= {'trainable': info['freeze'].get('trainable')}
     row |= json.loads((run.folder / RECORD).read_text())
     row |= {'scores': {}, 'overlays': {}}
     for name, test in tests.items():

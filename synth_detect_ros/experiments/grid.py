@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synth_detect_ros.config import SynthesizeConfig, TrainConfig
+from synth_detect_ros.config import DetectorConfig, SynthesizeConfig, TrainConfig
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.options import (
     Options,
@@ -22,6 +22,9 @@ from synth_detect_ros.options import (
     resolve_paths,
 )
 from synth_detect_ros.presets import experiment_path
+
+# Held-out renderings among the labelled sets.
+SYNTHETIC = 'synthetic'
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,12 @@ def read_setup(path: Path) -> Setup:
         ConfigError: the file is missing or wrong, or says nothing of cameras or real frames.
     """
     folder, mapping = path.absolute().parent, read_mapping(path)
-    mapping['train'] = resolve_paths(TrainConfig, mapping.get('train', {}), folder)
-    for key, extractor in mapping.get('extractors', {}).items():
-        resolved = resolve_paths(TrainConfig, {'detector': extractor}, folder)
-        mapping['extractors'][key] = resolved['detector']
+    mapping['train'] = resolve_paths(TrainConfig, _group(mapping, 'train', path), folder)
+    extractors = _group(mapping, 'extractors', path)
+    mapping['extractors'] = {
+        key: resolve_paths(DetectorConfig, _group(extractors, key, path), folder)
+        for key in extractors
+    }
     for row in _rows(mapping, 'cameras', path):
         row['synthesize'] = _synthesize(row.get('synthesize', {}), folder)
         row['real'] = [resolve_paths(RealSet, part, folder) for part in _rows(row, 'real', path)]
@@ -107,6 +112,8 @@ def read_setup(path: Path) -> Setup:
         for real in camera.real:
             if not real.images or not real.annotations:
                 raise ConfigError(f'{path}: {real.name}: give images and annotations')
+            if real.name == SYNTHETIC:
+                raise ConfigError(f'{path}: {SYNTHETIC} is the name of held-out renderings')
     return setup
 
 
@@ -118,11 +125,12 @@ def read_grid(name: str, overrides: Sequence[str] = ()) -> Grid:
     """
     path = Path(name)
     path = path if path.is_file() else experiment_path(name)
-    mapping = read_mapping(path)
+    folder, mapping = path.absolute().parent, read_mapping(path)
     grid = build(Grid, mapping, str(path))
     _check_names([cell.name for cell in grid.cells], f'{path}: cells')
     top: dict[str, Any] = {'budgets': copy.deepcopy(grid.budgets)}
     apply_overrides(top, overrides)
+    given = _resolved(top, Path.cwd(), '--set')
     unknown = set(top) - {'train', 'synthesize', 'budgets'}
     if unknown:
         raise ConfigError(
@@ -130,29 +138,32 @@ def read_grid(name: str, overrides: Sequence[str] = ()) -> Grid:
             'synthesize.<option> or budgets.<option>'
         )
     mapping['budgets'] = top['budgets']
+    mapping |= _resolved(mapping, folder, path)
+    cells = [(row, _resolved(row, folder, path)) for row in mapping['cells']]
     mapping['cells'] = [
-        {**row, **{k: merge(row.get(k, {}), top.get(k, {})) for k in ('train', 'synthesize')}}
-        for row in mapping['cells']
+        {**row, **{key: merge(own[key], given[key]) for key in own}} for row, own in cells
     ]
     return build(Grid, mapping, str(path))
 
 
-def choose_cells(grid: Grid, names: str) -> Grid:
-    """Return a grid of some of the cells.
+def _resolved(row: Mapping[str, Any], folder: Path, source: object) -> dict[str, Any]:
+    """Return the options of `train` and `synthesize` in a mapping, relative paths joined."""
+    return {
+        'train': resolve_paths(TrainConfig, _group(row, 'train', source), folder),
+        'synthesize': resolve_paths(SynthesizeConfig, _group(row, 'synthesize', source), folder),
+    }
 
-    Args:
-        grid: all of them.
-        names: with commas between; '' for all.
+
+def _group(mapping: Mapping[str, Any], key: str, source: object) -> dict[str, Any]:
+    """Return a group of options, {} for none.
 
     Raises:
-        ConfigError: there is no such cell.
+        ConfigError: it is something else than a mapping.
     """
-    wanted = [name.strip() for name in names.split(',') if name.strip()]
-    known = {cell.name: cell for cell in grid.cells}
-    for name in wanted:
-        if name not in known:
-            raise ConfigError(f'cells: {name!r} is not known. Choose some of {"; ".join(known)}.')
-    return replace(grid, cells=tuple(known[n] for n in wanted)) if wanted else grid
+    value = mapping.get(key)
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f'{source}: {key}: wanted a mapping of options, got {value!r}')
+    return dict(value or {})
 
 
 def merge(base: Mapping[str, Any], *above: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from synth_detect_ros.dataset.files import write_atomic
 from synth_detect_ros.dataset.loader import read_image
-from synth_detect_ros.experiments.execute import machine
 from synth_detect_ros.experiments.grid import Grid
 from synth_detect_ros.experiments.plan import slug
 from synth_detect_ros.experiments.tables import Row, metrics_of, row_title, sets_of, tables
@@ -26,13 +25,9 @@ def write_page(grid: Grid, rows: Sequence[Row], folder: Path) -> None:
         rows: what is known of each run.
         folder: of the results.
     """
-    facts = machine()
-    seats = sorted({row['threads'] for row in rows if 'threads' in row})
-    lead = (
-        f'{grid.note.strip()} Made by: synth-detect {shlex.join(sys.argv[1:])}. {facts["cpu"]}, '
-        f'{facts["cores"]} cores, of which a run had {" or ".join(map(str, seats)) or "none"}'
-        f'{", " + facts["gpu"] if "gpu" in facts else ""}.'
-    )
+    machines = dict.fromkeys(_machine(row) for row in rows if 'threads' in row)
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    lead = f'{grid.note.strip()} Made by: {command}. {"; ".join(machines)}'
     body = [
         section(
             k,
@@ -48,6 +43,12 @@ def write_page(grid: Grid, rows: Sequence[Row], folder: Path) -> None:
     if failed:
         body.append(section(len(body) + 1, 'Failed', '', table(('run', 'error'), failed)))
     write_atomic(folder / 'index.html', page(grid.title, lead, body).encode())
+
+
+def _machine(row: Row) -> str:
+    """Return what a run was computed on."""
+    gpu = f' and {row["gpu"]}' if 'gpu' in row else ''
+    return f'{row["threads"]} of {row["cores"]} cores of {row["cpu"]}{gpu}'
 
 
 def write_plots(grid: Grid, rows: Sequence[Row], folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -16,6 +17,8 @@ from synth_detect_ros.experiments.grid import Camera, Cell, Grid, Setup, merge
 from synth_detect_ros.options import Options, build, leaves, read_mapping
 from synth_detect_ros.presets import preset_path
 
+# What does not change a pixel of a data set.
+NOT_IN_IMAGES = ('out', 'workers')
 # What does not change what a run computes.
 MACHINE = ('out', 'workers', 'device', 'checkpoint_every', 'log_every')
 
@@ -64,12 +67,31 @@ def plan(grid: Grid, setup: Setup, out: Path) -> list[Run]:
     Raises:
         ConfigError: an option of a cell is unknown or out of bounds.
     """
+    folders = {folder.name.rpartition('-')[2]: folder for folder in (out / 'runs').glob('*-*')}
     return [
-        _run(grid, setup, camera, cell, budget, out)
+        _run(grid, setup, camera, cell, budget, out, folders)
         for camera in setup.cameras
         for cell in grid.cells
         for budget in _budgets(grid)
     ]
+
+
+def choose(runs: Sequence[Run], cells: str) -> list[Run]:
+    """Return the runs of some cells.
+
+    Args:
+        runs: of all cells.
+        cells: names with semicolons between; '' for all.
+
+    Raises:
+        ConfigError: there is no such cell.
+    """
+    wanted = [name.strip() for name in cells.split(';') if name.strip()]
+    known = dict.fromkeys(run.cell for run in runs)
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(f'cells: {name!r} is not known. Choose some of {"; ".join(known)}.')
+    return [run for run in runs if not wanted or run.cell in wanted]
 
 
 def _budgets(grid: Grid) -> Iterator[dict[str, Any]]:
@@ -83,35 +105,68 @@ def _budgets(grid: Grid) -> Iterator[dict[str, Any]]:
 
 
 def _run(
-    grid: Grid, setup: Setup, camera: Camera, cell: Cell, budget: Mapping[str, Any], out: Path
+    grid: Grid,
+    setup: Setup,
+    camera: Camera,
+    cell: Cell,
+    budget: Mapping[str, Any],
+    out: Path,
+    folders: dict[str, Path],
 ) -> Run:
+    """Plan one run; its folder is that of an equal one in `folders`, or else added there."""
     where = f'{cell.name}, {camera.name}'
     render, dataset = None, real_folder(camera, grid.real_share, out) / 'train'
     if cell.data == 'synthetic':
         options = merge(camera.synthesize, grid.synthesize, cell.synthesize)
         render = build(SynthesizeConfig, options, where)
-        dataset = (
-            out / 'data' / f'{slug(camera.name)}-{digest(changed(render, ("out", "workers")))}'
-        )
+        dataset = out / 'data' / f'{slug(camera.name)}-{digest(changed(render, NOT_IN_IMAGES))}'
         render = replace(render, out=str(dataset))
+    options = _train_options(grid, setup, cell, budget)
+    train = build(TrainConfig, {**options, 'dataset': str(dataset)}, where)
+    facts = {**changed(train, (*MACHINE, 'dataset')), 'data': str(dataset.relative_to(out))}
+    key = digest({**facts, 'files': _files_of(train)})
+    label = slug('-'.join([camera.name, cell.name, *map(str, budget.values())]))
+    folder = folders.setdefault(key, out / 'runs' / f'{label}-{key}')
+    return Run(camera, cell.name, budget, replace(train, out=str(folder)), render)
+
+
+def _train_options(
+    grid: Grid, setup: Setup, cell: Cell, budget: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Join the options of a cell: preset, extractor, setup, grid, cell, budget."""
     options = merge(setup.train, grid.train, cell.train, budget)
     preset = options.pop('preset', '')
     below = read_mapping(preset_path(preset)) if preset else {}
     detector = merge(below, options).get('detector', {})
     extractor = setup.extractors.get(detector.get('backbone', TrainConfig().detector.backbone), {})
     stands_for = {key: extractor[key] for key in extractor if key == 'backbone'}
-    options = merge(below, {'detector': extractor}, options, {'detector': stands_for})
-    train = build(TrainConfig, {**options, 'dataset': str(dataset)}, where)
-    key = digest({**changed(train, (*MACHINE, 'dataset')), 'data': str(dataset.relative_to(out))})
-    label = slug('-'.join([camera.name, cell.name, *map(str, budget.values())]))
-    found = sorted((out / 'runs').glob(f'*-{key}'))
-    folder = found[0] if found else out / 'runs' / f'{label}-{key}'
-    return Run(camera, cell.name, budget, replace(train, out=str(folder)), render)
+    return merge(below, {'detector': extractor}, options, {'detector': stands_for})
+
+
+def _files_of(train: TrainConfig) -> list[str]:
+    """Return hashes of the files that a run rests on: with other contents it is another run."""
+    backbone = train.detector.backbone.rpartition(':')[0]
+    paths = (train.detector.weights, backbone, train.val_annotations)
+    return [file_digest(Path(path)) for path in paths if path and Path(path).is_file()]
+
+
+@functools.cache
+def file_digest(path: Path) -> str:
+    """Return a short name of the content of a file; it is read once."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def real_folder(camera: Camera, share: float, out: Path) -> Path:
-    """Return where the split of a camera's real frames is kept."""
-    facts = [share, class_names(camera), *(list(vars(real).values()) for real in camera.real)]
+    """Return where the split of a camera's real frames is kept.
+
+    Raises:
+        ConfigError: an annotation file is missing.
+    """
+    for real in camera.real:
+        if not Path(real.annotations).is_file():
+            raise ConfigError(f'{camera.name}, {real.name}: no such file: {real.annotations}')
+    sets = [[*vars(real).values(), file_digest(Path(real.annotations))] for real in camera.real]
+    facts = [share, class_names(camera), *sets]
     return out / 'data' / f'{slug(camera.name)}-real-{digest(facts)}'
 
 

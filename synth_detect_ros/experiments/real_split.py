@@ -84,23 +84,34 @@ def write_split(
     return tests
 
 
+def _excluded(row: Mapping[str, Any], item: RealSet) -> bool:
+    return bool(item.exclude and row.get(item.exclude))
+
+
 def _write_training_set(
     parts: Sequence[tuple[RealSet, Coco]], classes: Sequence[str], folder: Path
 ) -> None:
-    """Write the parts as one data set; file names are prefixed with the set's."""
+    """Write the parts as one data set; file names are prefixed with the set's.
+
+    Images with an excluded annotation are left out.
+    """
     (folder / 'images').mkdir(parents=True, exist_ok=True)
     ids = {name: label for label, name in enumerate(classes, start=1)}
     images: list[Coco] = []
     annotations: list[Coco] = []
     for item, content in parts:
         names = {row['id']: row['name'] for row in content['categories']}
-        numbers = {row['id']: len(images) + k for k, row in enumerate(content['images'])}
+        numbers: dict[int, int] = {}
+        poor = {row['image_id'] for row in content['annotations'] if _excluded(row, item)}
         for row in content['images']:
+            if row['id'] in poor:  # an object without its box would be learnt as background
+                continue
             name = f'{item.name}_{row["file_name"].replace("/", "_")}'
             shutil.copyfile(Path(item.images) / row['file_name'], folder / 'images' / name)
+            numbers[row['id']] = len(images)
             images.append({**row, 'id': numbers[row['id']], 'file_name': name})
         for row in content['annotations']:
-            if not (item.exclude and row.get(item.exclude)):
+            if row['image_id'] not in poor:
                 where = {'image_id': numbers[row['image_id']], 'id': len(annotations) + 1}
                 category = ids[names[row['category_id']]]
                 annotations.append({**row, **where, 'category_id': category})

@@ -86,7 +86,7 @@ def _csv(rows: Sequence[Row]) -> str:
     )
     for row in rows:
         facts = [row.get(key) for key in ('steps', 'seconds', 'trainable', 'error')]
-        for name, score in row.get('scores', {'': {}}).items():
+        for name, score in (row.get('scores') or {'': {}}).items():
             for kind in ('bbox', 'segm'):
                 if kind in score or not name:
                     values = [score.get(kind, {}).get(key) for key in METRICS]
