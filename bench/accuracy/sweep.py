@@ -1,4 +1,4 @@
-"""Run the cells of several grids in processes that stay, for a GPU that is lent by the minute.
+"""Run the cells of several grids in processes that stay, for a GPU that is paid by the minute.
 
     python bench/accuracy/sweep.py bench/accuracy/gpu.yaml --out build/accuracy --jobs 8
 
