@@ -10,7 +10,6 @@ import numpy as np
 import rclpy
 from numpy.typing import NDArray
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -19,6 +18,7 @@ from std_msgs.msg import Header
 from synth_detect_ros.config import ReplayConfig
 from synth_detect_ros.errors import ConfigError, SynthDetectError
 from synth_detect_ros.nodes import conversions
+from synth_detect_ros.nodes.ending import Interrupted, interruptible
 from synth_detect_ros.nodes.parameters import declare_parameters, read_parameters
 from synth_detect_ros.nodes.recordings import open_recording
 from synth_detect_ros.nodes.topics import RELIABLE, every, publisher
@@ -116,14 +116,15 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until the recording ends; return 1 when it cannot be read."""
     rclpy.init(args=args)
     try:
-        node = CameraReplayNode()
-        while not node.finished:
-            rclpy.spin_once(node, timeout_sec=1.0)
+        with interruptible():
+            node = CameraReplayNode()
+            while not node.finished:
+                rclpy.spin_once(node, timeout_sec=1.0)
         return 0
     except SynthDetectError as error:
         get_logger('camera_replay_node').fatal(str(error))
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except Interrupted:
         return 0
     finally:
         rclpy.try_shutdown()

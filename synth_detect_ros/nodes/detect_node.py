@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.logging import get_logger
 from rclpy.time import Time
@@ -25,6 +24,7 @@ from synth_detect_ros.config import DetectConfig
 from synth_detect_ros.detect import Predictor
 from synth_detect_ros.errors import MessageError, SynthDetectError
 from synth_detect_ros.nodes import conversions
+from synth_detect_ros.nodes.ending import Interrupted, interruptible
 from synth_detect_ros.nodes.lifecycle import survive_impossible_transitions
 from synth_detect_ros.nodes.outputs import Outputs
 from synth_detect_ros.nodes.parameters import apply_changes, declare_parameters, read_parameters
@@ -223,15 +223,16 @@ def main(args: list[str] | None = None) -> int:
     rclpy.init(args=args)
     node: DetectNode | None = None
     try:
-        node = DetectNode()
-        if node.config.autostart and not node.start():
-            return 1
-        rclpy.spin(node)
+        with interruptible():
+            node = DetectNode()
+            if node.config.autostart and not node.start():
+                return 1
+            rclpy.spin(node)
         return 0
     except SynthDetectError as error:
         get_logger('detect_node').fatal(str(error))
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except Interrupted:
         return 0
     finally:
         if node is not None:

@@ -11,7 +11,6 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
-from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -24,6 +23,7 @@ from synth_detect_ros.errors import ConfigError, MessageError, SynthDetectError
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.nodes import conversions
 from synth_detect_ros.nodes.encodings import IncompleteImageError
+from synth_detect_ros.nodes.ending import Interrupted, interruptible
 from synth_detect_ros.nodes.parameters import declare_parameters, read_parameters
 from synth_detect_ros.nodes.render_job import RenderJob
 from synth_detect_ros.nodes.topics import LATEST, RELIABLE, every, publisher, subscription
@@ -248,14 +248,15 @@ def main(args: list[str] | None = None) -> int:
     rclpy.init(args=args)
     node = None
     try:
-        node = SynthesizeNode()
-        while node.status is None:
-            rclpy.spin_once(node, timeout_sec=1.0)
+        with interruptible():
+            node = SynthesizeNode()
+            while node.status is None:
+                rclpy.spin_once(node, timeout_sec=1.0)
         return node.status
     except SynthDetectError as error:
         get_logger('synthesize_node').fatal(str(error))
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except Interrupted:
         return _INTERRUPTED
     finally:
         if node:
