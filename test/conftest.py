@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,14 @@ def data_dir() -> Path:
 def weights_dir() -> Path:
     """Return the folder of pre-trained extractor weights: $WEIGHTS, or ../shared/weights."""
     return _folder('WEIGHTS', ROOT.parent / 'shared' / 'weights')
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: with two, PyTorch itself now and then differs in the last bit."""
+    import torch  # noqa: PLC0415  after OMP_NUM_THREADS is set
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -69,6 +69,7 @@ def test_losses_are_those_without_cache(dataset, tmp_path, weights, detector):
     assert half == pytest.approx(plain, rel=2e-3)
 
 
+@pytest.mark.usefixtures('one_thread')
 def test_interrupted_run_fills_the_rest_and_equals_a_whole_one(dataset, tmp_path, weights):
     whole, parts = (config(dataset, tmp_path / name, weights, 'float16') for name in 'ab')
     train(whole)

@@ -45,6 +45,7 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
+@pytest.mark.usefixtures('one_thread')
 def test_interrupted_and_resumed_run_equals_uninterrupted_run(dataset, tmp_path):
     whole, parts = (train_config(dataset, tmp_path / name, steps=6) for name in ('a', 'b'))
     train(whole)

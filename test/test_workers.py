@@ -163,8 +163,9 @@ def test_nothing_to_do_is_done() -> None:
 
 
 SCRIPT = """
-import sys
+import signal, sys
 sys.path.insert(0, sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 from functools import partial
 from pathlib import Path
 import test_workers as t
