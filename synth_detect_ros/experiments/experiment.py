@@ -15,7 +15,7 @@ from synth_detect_ros.config import EvaluateConfig, ExperimentConfig, Synthesize
 from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.execute import RECORD, Pool, score_cell, train_cell
-from synth_detect_ros.experiments.grid import Camera, Grid, read_grid, read_setup
+from synth_detect_ros.experiments.grid import SYNTHETIC, Camera, Grid, read_grid, read_setup
 from synth_detect_ros.experiments.page import write_page, write_plots
 from synth_detect_ros.experiments.plan import (
     NOT_IN_IMAGES,
@@ -122,7 +122,7 @@ def tests_of(camera: Camera, grid: Grid, out: Path) -> Tests:
         for real in camera.real
     }
     if grid.synthetic_validation:
-        tests['synthetic'] = _synthetic(camera, grid, out)
+        tests[SYNTHETIC] = _synthetic(camera, grid, out)
     return tests
 
 
