@@ -35,6 +35,7 @@ def option(
     high: float | None = None,
     choices: Sequence[str] = (),
     path: str = '',
+    words: Sequence[str] = (),
 ) -> Any:
     """Declare one field of a configuration.
 
@@ -48,8 +49,12 @@ def option(
         choices: the legal words.
         path: 'always' for a file or folder, 'if there' for what may be a word as well; see
             `resolve_paths`.
+        words: that may stand in place of a path and mean something of their own.
     """
-    metadata = dict(help=help, unit=unit, low=low, high=high, choices=tuple(choices), path=path)
+    metadata = dict(
+        help=help, unit=unit, low=low, high=high, choices=tuple(choices), path=path,
+        words=tuple(words),
+    )  # fmt: skip
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -176,14 +181,31 @@ def build(cls: type[OptionsT], mapping: Mapping[str, Any], source: str = '') -> 
         raise ConfigError(f'{source}: {error}' if source else str(error)) from None
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands in a mapping twice, of which YAML silently takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping; see the class."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(':merge'):
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f'the key {key.value!r} stands there twice', key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_mapping(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping; an empty file is an empty mapping.
 
     Raises:
-        ConfigError: the file is missing, no YAML or no mapping.
+        ConfigError: the file is missing, no YAML or no mapping, or a key stands there twice.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.load(path.read_text(), _Loader)
     except FileNotFoundError:
         raise ConfigError(f'{path}: no such file') from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -251,6 +273,8 @@ def resolve_paths(cls: type[Options], mapping: Mapping[str, Any], folder: Path) 
         value, hint = resolved.get(field.name), hints[field.name]
         if isinstance(value, Mapping) and isinstance(hint, type) and issubclass(hint, Options):
             resolved[field.name] = resolve_paths(hint, value, folder)
+        elif value in field.metadata['words']:
+            continue
         elif isinstance(value, str) and value and field.metadata['path']:
             file, colon, function = value.partition(':')
             joined = folder / Path(file).expanduser()

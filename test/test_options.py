@@ -142,3 +142,17 @@ def test_crop_must_be_as_large_as_what_is_pooled():
 def test_real_validation_needs_images_and_annotations():
     with pytest.raises(ConfigError, match='give both or none'):
         config.TrainConfig(val_images='somewhere')
+
+
+@pytest.mark.parametrize('text', ['a: 1\na: 2\n', 'g: {a: 1, a: 2}\n', 'l: [{b: 1, b: 1}]\n'])
+def test_a_key_twice_is_no_silent_choice(tmp_path, text):
+    file = tmp_path / 'options.yaml'
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r'options.yaml: .*stands there twice'):
+        read_mapping(file)
+
+
+def test_merged_keys_may_be_overridden(tmp_path):
+    file = tmp_path / 'options.yaml'
+    file.write_text('base: &base {a: 1, b: 2}\nmore: {<<: *base, a: 3}\n')
+    assert read_mapping(file)['more'] == {'a': 3, 'b': 2}
