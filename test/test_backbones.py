@@ -9,6 +9,7 @@ from synth_detect_ros.detectors.backbones import build_extractor
 from synth_detect_ros.detectors.weights import read_weights
 from synth_detect_ros.errors import ConfigError, WeightsError
 
+CHAINED = ('mobilenet_v2', 'efficientnet_lite0', 'resnet18')
 OWN = """
 import torch
 from torch import nn
@@ -30,7 +31,7 @@ def wrong():
 
 
 @pytest.mark.parametrize('finest', [4, 8])
-@pytest.mark.parametrize('name', ['mobilenet_v2', 'resnet18', 'resnet50', 'timm:resnet10t'])
+@pytest.mark.parametrize('name', [*CHAINED, 'resnet50', 'timm:resnet10t'])
 def test_maps_have_the_channels_and_strides_they_promise(name, finest):
     extractor = build_extractor(detector_config(backbone=name, fpn_finest_stride=finest))
     maps = extractor.first_stage.eval()(torch.zeros(1, 3, 64, 96))
@@ -39,7 +40,7 @@ def test_maps_have_the_channels_and_strides_they_promise(name, finest):
     assert extractor.strides[0] == finest
 
 
-@pytest.mark.parametrize('name', ['mobilenet_v2', 'resnet18', 'resnet50', 'resnet101'])
+@pytest.mark.parametrize('name', [*CHAINED, 'resnet50', 'resnet101'])
 def test_c4_stages_follow_each_other(name):
     extractor = build_extractor(detector_config(backbone=name, neck='c4'))
     maps = extractor.first_stage.eval()(torch.zeros(1, 3, 64, 64))

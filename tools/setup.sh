@@ -60,7 +60,8 @@ make_environment() {
 }
 
 install_python_packages() {
-    local ros=$1 requirements=(-r requirements.txt -r requirements-dev.txt) pip
+    local ros=$1 pip
+    local requirements=(-r requirements.txt -r requirements-dev.txt -r requirements-demo.txt)
     pip=("$venv/bin/python" -m pip --disable-pip-version-check install --no-input --quiet)
     [[ -t 1 ]] || pip+=(--progress-bar off)
     [[ $ros == wheels ]] && requirements+=(-r requirements-ros.txt)

@@ -90,8 +90,8 @@ class DetectorConfig(Options):
     )
     backbone: str = option(
         'mobilenet_v2',
-        'resnet18..152, mobilenet_v2, inception_resnet_v2, torchvision:<name>, timm:<name>, or '
-        '<file.py|module>:<function>',
+        'resnet18..152, mobilenet_v2, efficientnet_lite0, inception_resnet_v2, '
+        'torchvision:<name>, timm:<name>, or <file.py|module>:<function>',
         path='if there',
     )
     weights: str = option(

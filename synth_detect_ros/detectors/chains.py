@@ -14,7 +14,7 @@ import torchvision
 from torch import nn
 
 from synth_detect_ros.config import DetectorConfig
-from synth_detect_ros.detectors import inception
+from synth_detect_ros.detectors import efficientnet_lite0, inception
 from synth_detect_ros.detectors.adapters import BLOCKS, add_adapters
 from synth_detect_ros.detectors.extractor import (
     C4_STRIDE,
@@ -84,10 +84,24 @@ def _inception_resnet_v2(config: DetectorConfig, load: bool) -> Extractor:
     return _cut(config, chain)
 
 
+def _efficientnet_lite0(config: DetectorConfig, load: bool) -> Extractor:
+    net, source = efficientnet_lite0.network(config, load)
+    chain = Chain(
+        efficientnet_lite0.chain(net),
+        efficientnet_lite0.ENDS,
+        source,
+        mean=efficientnet_lite0.MEAN,
+        std=efficientnet_lite0.STD,
+        residual=efficientnet_lite0.residual_blocks(net),
+    )
+    return _cut(config, chain)
+
+
 # Builders by the name in the configuration.
 CHAINS: dict[str, Callable[[DetectorConfig, bool], Extractor]] = {
     **dict.fromkeys(RESNETS, _resnet),
     'mobilenet_v2': _mobilenet_v2,
+    efficientnet_lite0.NAME: _efficientnet_lite0,
     inception.NAME: _inception_resnet_v2,
 }
 

