@@ -23,6 +23,7 @@ from synth_detect_ros.config.network import (
     SSDConfig,
 )
 from synth_detect_ros.config.rendering import (
+    BUILTIN,
     BackgroundConfig,
     ComposeConfig,
     OutputConfig,
@@ -42,6 +43,7 @@ from synth_detect_ros.config.training import (
 )
 
 __all__ = [
+    'BUILTIN',
     'FREEZE_CHOICES',
     'FREEZE_PATTERN',
     'RUNTIMES',

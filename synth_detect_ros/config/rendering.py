@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from synth_detect_ros.options import Options, option
 
+# In place of an objects file: distractors of the package's own.
+BUILTIN = 'builtin'
+
 
 @dataclass(frozen=True)
 class PoseConfig(Options):
@@ -135,7 +138,11 @@ class SynthesizeConfig(Options):
     """`synth-detect synthesize`: render the CAD models over the captured frames."""
 
     objects: str = option('', 'objects file (YAML) of the targets', path='always')
-    distractors: str = option('', 'objects file of distractors; empty: none', path='always')
+    distractors: str = option(
+        '', 'objects file of distractors, or builtin: boxes, cylinders and spheres that carry '
+        'patterns and parts of the background frames; empty: none',
+        path='always', words=(BUILTIN,),
+    )  # fmt: skip
     backgrounds: str = option('', 'background set: frames/ and camera.yaml', path='always')
     camera: str = option(
         '', 'ROS calibration file; empty: camera.yaml of the background set', path='always'

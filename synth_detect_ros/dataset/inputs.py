@@ -11,14 +11,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from synth_detect_ros.config import SynthesizeConfig
+import numpy as np
+
+from synth_detect_ros.config import BUILTIN, SynthesizeConfig
 from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set
 from synth_detect_ros.errors import ConfigError, UncalibratedCameraError
 from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera, read_camera
 from synth_detect_ros.options import to_mapping
 from synth_detect_ros.rendering.levels import with_levels
-from synth_detect_ros.rendering.mesh import ObjectModel, read_objects
+from synth_detect_ros.rendering.mesh import Mesh, ObjectModel, read_objects
+from synth_detect_ros.rendering.primitives import primitives
 
+# Random numbers of the built-in distractors.
+_PRIMITIVES = 41
+# Background frames whose parts they may carry.
+TEXTURE_FRAMES = 32
 # Of dataset.yaml; a reader refuses what is newer.
 FORMAT = 1
 
@@ -59,7 +66,7 @@ def read_inputs(config: SynthesizeConfig) -> Inputs:
     backgrounds = read_background_set(Path(config.backgrounds))
     return Inputs(
         targets=_models(config.objects, config),
-        distractors=_models(config.distractors, config) if config.distractors else [],
+        distractors=_distractors(config, backgrounds),
         backgrounds=backgrounds,
         camera=_camera(config, backgrounds),
     )
@@ -71,6 +78,19 @@ def _models(path: str, config: SynthesizeConfig) -> list[ObjectModel]:
     if config.renderer == 'pyrender':
         return models
     return [replace(model, mesh=with_levels(model.mesh)) for model in models]
+
+
+def _distractors(config: SynthesizeConfig, backgrounds: BackgroundSet) -> list[ObjectModel]:
+    if config.distractors == BUILTIN:
+        numbers = _spread(len(backgrounds), TEXTURE_FRAMES)
+        photographs = [backgrounds.read(number) for number in numbers]
+        return primitives(np.random.default_rng((_PRIMITIVES, config.seed)), photographs)
+    return _models(config.distractors, config) if config.distractors else []
+
+
+def _spread(length: int, count: int) -> list[int]:
+    """Return at most `count` indices below `length`, evenly spread."""
+    return sorted(set(np.linspace(0, length - 1, count).round().astype(int).tolist()))
 
 
 def _camera(config: SynthesizeConfig, backgrounds: BackgroundSet) -> Camera:
@@ -112,14 +132,25 @@ def provenance(config: SynthesizeConfig, inputs: Inputs) -> dict[str, Any]:
 
 
 def _model(model: ObjectModel) -> dict[str, Any]:
-    """Return name, limits and a hash of a CAD file and all beside it: materials, textures."""
-    beside = sorted(path for path in model.path.parent.iterdir() if path.is_file())
+    """Return name, limits and a hash of a model: of its file and all beside it, or its arrays."""
+    if model.path is None:
+        sha256 = _hash_mesh(model.mesh)
+    else:
+        sha256 = _hash_files(sorted(p for p in model.path.parent.iterdir() if p.is_file()))
     return {
         'name': model.name,
         'diameter_m': model.mesh.diameter,
         'limits': to_mapping(model.limits),
-        'sha256': _hash_files(beside),
+        'sha256': sha256,
     }
+
+
+def _hash_mesh(mesh: Mesh) -> str:
+    digest = hashlib.sha256()
+    for part in mesh.parts:
+        for array in (part.vertices, part.faces, part.colours, part.uv, part.texture):
+            digest.update(b'' if array is None else array.tobytes())
+    return digest.hexdigest()
 
 
 def _hash_files(paths: Iterable[Path]) -> str:

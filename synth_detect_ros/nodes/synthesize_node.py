@@ -16,7 +16,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
-from synth_detect_ros.config import CaptureConfig, SynthesizeConfig
+from synth_detect_ros.config import BUILTIN, CaptureConfig, SynthesizeConfig
 from synth_detect_ros.dataset.backgrounds import BackgroundWriter, FrameRecord, read_background_set
 from synth_detect_ros.dataset.capture import FrameSelector
 from synth_detect_ros.errors import ConfigError, MessageError, SynthDetectError
@@ -75,8 +75,9 @@ class SynthesizeNode(Node):
                 'synthesize: render needs a configuration file, see config/synthesize.yaml'
             )
         config = read_config(SynthesizeConfig, Path(self._config.synthesize))
-        for objects in filter(None, (config.objects, config.distractors)):
-            read_objects(Path(objects))
+        for objects in (config.objects, config.distractors):
+            if objects not in ('', BUILTIN):
+                read_objects(Path(objects))
         return replace(config, backgrounds=self._config.out)
 
     def _resume(self) -> FrameSelector:

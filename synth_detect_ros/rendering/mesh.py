@@ -263,13 +263,13 @@ class ObjectModel:
         name: class name.
         mesh: geometry and appearance.
         limits: pose limits of its own.
-        path: the CAD file.
+        path: the CAD file; None for a built-in solid.
     """
 
     name: str
     mesh: Mesh
     limits: PoseLimits
-    path: Path
+    path: Path | None
 
 
 def read_objects(path: Path) -> list[ObjectModel]:
