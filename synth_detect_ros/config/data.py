@@ -47,6 +47,10 @@ class ReplayConfig(Options):
     )
     topic: str = option('', 'image topic inside a bag; empty: the first one')
     rate_hz: float = option(10.0, 'frames a second', unit='Hz', low=0.01, high=1000)
+    fit: bool = option(
+        False, 'scale and cut images of other sizes to that of the calibration: photographs as '
+        'the camera would show them'
+    )  # fmt: skip
     loop: bool = option(False, 'start again at the end')
     compressed: bool = option(False, 'publish sensor_msgs/CompressedImage (JPEG)')
     encoding: str = option('bgr8', 'encoding of raw images', choices=('bgr8', 'rgb8', 'mono8'))

@@ -44,10 +44,43 @@ def open_recording(config: ReplayConfig) -> Recording:
     """Open the source of a replay.
 
     Raises:
-        ConfigError: the source is missing or of no known kind, or a bag without the topic.
+        ConfigError: the source is missing or of no known kind, a bag without the topic, or
+            nothing says to which size images are to be fitted.
         BackgroundError: a folder without images.
         GeometryError: a calibration file is broken.
     """
+    recording = _with_camera(config, _open(config))
+    if not config.fit:
+        return recording
+    camera = recording.camera
+    if camera is None:
+        raise ConfigError(
+            'fit: wanted a calibration, whose size images are fitted to. Give one as camera.'
+        )
+    return Recording(lambda: (fit(f, *camera.size) for f in recording.frames()), camera)
+
+
+def fit(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Scale an image until it covers a size, and cut what is over on both sides.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        width: of the result [px].
+        height: of the result [px].
+
+    Returns:
+        (height, width, 3) uint8 RGB.
+    """
+    rows, columns = image.shape[:2]
+    scale = max(width / columns, height / rows)
+    size = max(round(columns * scale), width), max(round(rows * scale), height)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    scaled = cv2.resize(image, size, interpolation=how) if scale != 1 else image
+    x, y = (size[0] - width) // 2, (size[1] - height) // 2
+    return np.ascontiguousarray(scaled[y : y + height, x : x + width])
+
+
+def _open(config: ReplayConfig) -> Recording:
     source = Path(config.source)
     if not config.source or not source.exists():
         raise ConfigError(
@@ -55,19 +88,22 @@ def open_recording(config: ReplayConfig) -> Recording:
             f'({", ".join(_VIDEO_SUFFIXES)}), a ROS 1 .bag or the folder of a ROS 2 bag.'
         )
     if source.suffix == '.bag' or (source / 'metadata.yaml').exists():
-        recording = _open_bag(source, config.topic)
-    elif source.is_dir():
+        return _open_bag(source, config.topic)
+    if source.is_dir():
         backgrounds = read_background_set(source)
-        recording = Recording(
+        return Recording(
             lambda: map(backgrounds.read, range(len(backgrounds))), backgrounds.camera
         )
-    elif source.suffix.lower() in _VIDEO_SUFFIXES:
-        recording = Recording(lambda: _video_frames(source), None)
-    else:
-        raise ConfigError(
-            f'source: {source} is no folder, no bag and no video ({", ".join(_VIDEO_SUFFIXES)})'
-        )
-    beside = source.parent / CAMERA_FILE
+    if source.suffix.lower() in _VIDEO_SUFFIXES:
+        return Recording(lambda: _video_frames(source), None)
+    raise ConfigError(
+        f'source: {source} is no folder, no bag and no video ({", ".join(_VIDEO_SUFFIXES)})'
+    )
+
+
+def _with_camera(config: ReplayConfig, recording: Recording) -> Recording:
+    """Return a recording with the calibration that is given, or lies beside its source."""
+    beside = Path(config.source).parent / CAMERA_FILE
     if config.camera:
         return Recording(recording.frames, read_camera(Path(config.camera)))
     if recording.camera is None and beside.exists():

@@ -14,7 +14,7 @@ from synth_detect_ros.dataset.files import encode_image, write_atomic
 from synth_detect_ros.errors import BackgroundError, ConfigError
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.nodes import conversions
-from synth_detect_ros.nodes.recordings import open_recording
+from synth_detect_ros.nodes.recordings import fit, open_recording
 
 pytestmark = pytest.mark.ros
 CAMERA = Camera(160, 120, [[150, 0, 79], [0, 151, 60], [0, 0, 1]], [0.1, 0, 0, 0, 0])
@@ -173,3 +173,38 @@ def test_recording_without_an_image_ends_the_node(graph, tmp_path):
     )
     assert node.wait() == 1
     assert 'holds no image' in node.output and 'uncalibrated CameraInfo' in node.output
+
+
+@pytest.mark.parametrize(
+    'size', [(160, 120), (320, 240), (80, 60), (400, 130), (161, 900), (9, 7)]
+)
+def test_photographs_of_any_size_are_cut_to_the_camera(size):
+    width, height = size
+    image = np.zeros((height, width, 3), np.uint8)
+    image[height // 2 :, :, 0] = 200
+    image[:, width // 2 :, 1] = 200
+    fitted = fit(image, 160, 120)
+    assert fitted.shape == (120, 160, 3)
+    assert fitted[10, 10].tolist() == [0, 0, 0]
+    assert fitted[110, 150].tolist() == [200, 200, 0]
+
+
+def test_image_of_the_right_size_stays_as_it_is():
+    image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    np.testing.assert_array_equal(fit(image, 160, 120), image)
+
+
+def test_folder_of_photographs_plays_as_a_camera(tmp_path):
+    for number, size in enumerate([(90, 200), (600, 80)]):
+        image = np.full((size[1], size[0], 3), 50 + number, np.uint8)
+        write_atomic(tmp_path / f'{number}.png', encode_image(image, 'png'))
+    (tmp_path / 'camera.yaml').write_text(yaml.safe_dump(CAMERA.to_calibration()))
+    frames = play(tmp_path, fit=True)
+    assert [frame.shape for frame in frames] == 2 * [(120, 160, 3)]
+    assert [int(frame.mean()) for frame in frames] == [50, 51]
+
+
+def test_fitting_needs_a_calibration(tmp_path):
+    write_atomic(tmp_path / '0.png', encode_image(np.zeros((9, 9, 3), np.uint8), 'png'))
+    with pytest.raises(ConfigError, match='fit: wanted a calibration'):
+        play(tmp_path, fit=True)
