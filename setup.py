@@ -24,7 +24,7 @@ setup(
     maintainer_email='maintainers@synth-detect-ros.example.org',
     license='Apache-2.0',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
-    package_data={NAME: ['py.typed', 'rendering/shaders/*']},
+    package_data={NAME: ['py.typed', 'rendering/shaders/*', 'modelling/*.html']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),

@@ -67,6 +67,13 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
+    box = add('model-box', _model_box, 'make a CAD model of a box from photographs of it')
+    box.add_argument('box', nargs='?', type=Path, help='box file: size, photographs, corners')
+    box.add_argument(
+        '--photos', nargs='+', type=Path, metavar='FILE',
+        help='in place of a box file: write a page on which to click the corners in these',
+    )  # fmt: skip
+    box.add_argument('--out', type=Path, required=True, help='folder of the model')
     synthesize = add('synthesize', _synthesize, 'render CAD models over background frames')
     add_options(synthesize, SynthesizeConfig)
     add_options(add('train', _train, 'fit a detector on a synthetic data set'), TrainConfig)
@@ -103,6 +110,24 @@ def _run_or_print(args: argparse.Namespace, run: Callable[[Any], None]) -> int:
         print(to_yaml(config), end='')
     else:
         run(config)
+    return 0
+
+
+def _model_box(args: argparse.Namespace) -> int:
+    if bool(args.box) == bool(args.photos):
+        raise ConfigError('model-box needs either a box file, or --photos to write one from')
+    if args.photos:
+        from synth_detect_ros.modelling.corner_page import write_corner_page
+
+        page = write_corner_page(args.photos, args.out)
+        print(f'open {page} in a browser, click the corners and save the box file beside it')
+        return 0
+    from synth_detect_ros.modelling.model_box import model_box
+
+    for name, face in model_box(args.box, args.out).items():
+        height, width = face.image.shape[:2]
+        print(f'{name:<8}{width:>5} x {height} px  {face.source}')
+    print(f'model: {args.out}')
     return 0
 
 

@@ -20,7 +20,7 @@ STOREYS = [
     ('geometry', 'masks'),
     ('markup', 'rendering'),
     ('dataset',),
-    ('detectors',),
+    ('modelling', 'detectors'),
     (
         *(
             'annotate',

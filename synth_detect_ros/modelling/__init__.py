@@ -1,0 +1,1 @@
+"""CAD models for those who have none: a box from photographs of its faces, simple solids."""

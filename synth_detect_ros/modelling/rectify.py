@@ -1,0 +1,143 @@
+"""A flat face of an object, seen at a slant in a photograph, as if seen from straight ahead."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synth_detect_ros.errors import GeometryError
+from synth_detect_ros.geometry.camera import Camera, project, unproject
+
+Image = NDArray[np.uint8]
+# Sides of a face in a photograph below this show no print [px].
+SMALLEST_SIDE = 8.0
+# Variance below which a face has no contrast but rounding [grey levels^2].
+FLAT = 0.1
+
+
+def check_corners(corners: NDArray[np.float64], width: int, height: int) -> None:
+    """Check that four corners are those of a flat face seen from its front.
+
+    Args:
+        corners: (4, 2) upper left, upper right, lower right, lower left as the print reads [px].
+        width: of the photograph [px].
+        height: of the photograph [px].
+
+    Raises:
+        GeometryError: a corner lies outside of the photograph, or the outline crosses itself, is
+            bent inward, runs the wrong way round or is too small.
+    """
+    names = ('upper left', 'upper right', 'lower right', 'lower left')
+    for name, (x, y) in zip(names, corners.tolist(), strict=True):
+        if not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
+            raise GeometryError(
+                f'the {name} corner ({x:g}, {y:g}) lies outside of the photograph of '
+                f'{width} x {height} px'
+            )
+    sides = np.roll(corners, -1, axis=0) - corners
+    turns = np.sign(_cross(sides, np.roll(sides, -1, axis=0)))
+    if (turns < 0).all():
+        raise GeometryError(
+            'the corners run counter-clockwise: wanted upper left, upper right, lower right, '
+            'lower left as the print reads; a mirrored photograph is no photograph of the face'
+        )
+    if not (turns > 0).all():
+        raise GeometryError(
+            'the outline of the corners crosses itself or is bent inward: wanted upper left, '
+            'upper right, lower right, lower left as the print reads'
+        )
+    shortest = float(np.linalg.norm(sides, axis=1).min())
+    if shortest < SMALLEST_SIDE:
+        raise GeometryError(
+            f'a side of the face is {shortest:.1f} px long, wanted {SMALLEST_SIDE:.0f} or more: '
+            'take a photograph that shows it larger'
+        )
+
+
+def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0], np.float64)
+
+
+def face_extent(corners: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the longer of the horizontal sides and of the vertical sides of a face [px].
+
+    Args:
+        corners: (4, 2), see `check_corners`.
+    """
+    a, b, c, d = corners
+    sides = [float(np.linalg.norm(end - start)) for start, end in ((a, b), (d, c), (a, d), (b, c))]
+    return max(sides[:2]), max(sides[2:])
+
+
+def rectify(
+    photograph: Image,
+    corners: NDArray[np.float64],
+    size: tuple[int, int],
+    camera: Camera | None = None,
+) -> Image:
+    """Resample a flat face to a rectangle.
+
+    Where the photograph has more pixels than the result, their mean is taken, so that fine print
+    turns grey instead of into patterns.
+
+    Args:
+        photograph: (H, W, 3) uint8 RGB.
+        corners: (4, 2), see `check_corners`; of the outline of the face, so that the middle of
+            the first texel lies half a texel inside of it.
+        size: (width, height) of the result [px].
+        camera: intrinsics of the photograph, whose lens distortion is taken out; None: it has
+            none.
+
+    Returns:
+        (height, width, 3) uint8 RGB.
+
+    Source: Hartley & Zisserman 2004, sec. 2.3 and 4.1, the homography of four points.
+    """
+    plane = corners if camera is None else unproject(camera, corners)[:, :2]
+    fine = [
+        max(1, int(np.ceil(extent / count)))
+        for extent, count in zip(face_extent(corners), size, strict=True)
+    ]
+    width, height = size[0] * fine[0], size[1] * fine[1]
+    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
+    homography = _homography(square, plane)
+    u, v = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
+    points = np.stack([*np.meshgrid(u, v), np.ones((height, width))], axis=2) @ homography.T
+    points = points / points[..., 2:]
+    if camera is None:
+        pixels = points[..., :2]
+    else:
+        pixels = project(camera, points.reshape(-1, 3)).reshape(height, width, 2)
+    lookup = pixels.astype(np.float32)
+    face = cv2.remap(
+        photograph,
+        np.ascontiguousarray(lookup[..., 0]),
+        np.ascontiguousarray(lookup[..., 1]),
+        cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(cv2.resize(face, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _homography(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the (3, 3) homography that maps four points (4, 2) to four others."""
+    rows = []
+    for (x, y), (u, v) in zip(a, b, strict=True):
+        rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
+    solution = np.linalg.solve(np.array(rows), b.reshape(-1))
+    return np.append(solution, 1).reshape(3, 3)
+
+
+def sharpness(face: Image) -> float:
+    """Return how much of a face's contrast is fine detail; comparable at one size only.
+
+    The variance of the Laplacian over the variance of the grey levels, both after a blur that
+    hides the noise of single pixels.
+
+    Args:
+        face: (h, w, 3) uint8 RGB.
+    """
+    grey = cv2.GaussianBlur(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1)
+    spread = float(grey.var())
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var()) / spread if spread > FLAT else 0.0
