@@ -31,7 +31,9 @@ section { background: #fff; border: 1px solid var(--line); border-radius: 12px;
 .tile { background: #fff; border: 1px solid var(--line); border-radius: 12px; padding: 14px 18px; }
 .tile b { display: block; font-size: 28px; line-height: 1.25; letter-spacing: -.02em; }
 .tile span { color: var(--soft); font-size: 13.5px; display: block; line-height: 1.35; }
-.gallery { display: grid; gap: 10px; margin: 12px 0; }
+.gallery { display: grid; gap: 10px; margin: 12px 0;
+  grid-template-columns: repeat(var(--columns), 1fr); }
+.wide { overflow-x: auto; } .wide svg { min-width: 640px; }
 figure { margin: 0; } figure img { width: 100%; display: block; border-radius: 6px; }
 figcaption { font-size: 12.5px; color: var(--soft); padding-top: 3px; }
 table { border-collapse: collapse; margin: 12px 0; font-variant-numeric: tabular-nums; }
@@ -40,6 +42,8 @@ th:first-child, td:first-child { text-align: left; } th { font-weight: 600; font
 pre { background: var(--back); border: 1px solid var(--line); border-radius: 8px; padding: 12px;
   font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; white-space: pre-wrap;
   overflow-wrap: anywhere; margin: 8px 0; }
+@media (max-width: 640px) { main { padding: 24px 12px 48px; } section { padding: 18px 16px; }
+  .gallery { grid-template-columns: repeat(min(var(--columns), 2), 1fr); } }
 summary { cursor: pointer; color: var(--soft); font-size: 14px; margin-top: 14px; }
 """
 COLOURS = ('#c8500a', '#2b6cb0', '#4a7c2c', '#7b3fa0', '#b08d00', '#0f8b8d', '#a0303f', '#555f6b')
@@ -83,7 +87,7 @@ def gallery(pictures: Sequence[Picture], columns: int, width: int, title: str = 
         for caption, image in pictures
     )
     head = f'<h3>{escape(title)}</h3>' if title else ''
-    grid = f'grid-template-columns:repeat({columns},1fr)'
+    grid = f'--columns:{columns}'
     return f'{head}<div class="gallery" style="{grid}">{figures}</div>'
 
 
@@ -103,7 +107,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     body = ''.join(
         '<tr>' + ''.join(f'<td>{escape(cell)}</td>' for cell in row) + '</tr>' for row in rows
     )
-    return f'<table><tr>{top}</tr>{body}</table>'
+    return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
 
 
 def commands(lines: Sequence[str], seconds: float) -> str:
@@ -190,4 +194,4 @@ def _svg(width: float, height: float, title: str, parts: Iterable[str]) -> str:
 
 def titled(title: str, picture: str) -> str:
     """Return a picture below its title."""
-    return f'<h3>{escape(title)}</h3>{picture}'
+    return f'<h3>{escape(title)}</h3><div class="wide">{picture}</div>'
