@@ -1,31 +1,43 @@
 # make setup   virtual environment, Python packages, EGL libraries; quick when repeated
-# make demo    the whole path on real data; FREEZE=none trains a naive twin beside it
+# make demo    the whole path on real frames, which it fetches; QUICK=1 in small; TWINS='naive real'
+#              trains others beside it; DETECTOR=mask_rcnn; DATA=, WEIGHTS= or VIDEO=, PHOTOS=
+#              real data of your own
 # make test    all tests;  PYTEST_ARGS='test/test_boxes.py -x' for some
 # make check   lint, format, types
 # make bench   speed beside peers: a table and build/bench/results.json;  BENCH_ARGS='--only live'
+# make figures  which measured figures in the documents are older than the code they measure
 # make clean   remove what was built; the virtual environment stays
 
 SHELL := /bin/bash
 BIN := .venv/bin
 READY := .venv/.ready-$(or $(ROS_DISTRO),wheels)
 
+# A demo uses what it is given, tests and benchmarks also what lies beside the repository.
+GIVEN_DATA := $(DATA)
+GIVEN_WEIGHTS := $(WEIGHTS)
 DATA ?= $(wildcard ../shared/data)
 WEIGHTS ?= $(wildcard ../shared/weights)
 PEERS ?= $(wildcard ../shared/peers)
-FREEZE ?= first_stage
+DETECTOR ?= faster_rcnn
+TWINS += $(if $(filter none,$(FREEZE)),naive)
+OTHER := $(filter-out faster_rcnn,$(DETECTOR))
+DEMO_OUT ?= build/demo$(if $(OTHER),_$(OTHER))$(if $(GIVEN_DATA),_data)$(if $(QUICK),_quick)
 export DATA := $(abspath $(DATA))
 export WEIGHTS := $(abspath $(WEIGHTS))
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check bench figures clean
 
 setup: $(READY)
 
-$(READY): requirements.txt requirements-dev.txt requirements-ros.txt setup.py setup.cfg tools/setup.sh
+$(READY): requirements.txt requirements-dev.txt requirements-demo.txt requirements-ros.txt setup.py setup.cfg tools/setup.sh
 	tools/setup.sh
 	@touch $@
 
 demo: setup
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python demo/run.py --freeze $(FREEZE) $(DEMO_ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python demo/run.py --out "$(DEMO_OUT)" \
+	  --data "$(GIVEN_DATA)" --weights "$(GIVEN_WEIGHTS)" --video "$(VIDEO)" \
+	  --photos "$(PHOTOS)" --detector $(DETECTOR) $(if $(QUICK),--quick) \
+	  $(if $(strip $(TWINS)),--twins $(sort $(TWINS))) $(DEMO_ARGS)
 
 # Plugins that a sourced ROS 2 brings along are made for another pytest.
 test: setup
@@ -40,6 +52,9 @@ bench: setup
 	tools/peers.sh build/peers
 	$(BIN)/python bench/run.py --data "$$DATA" --weights "$$WEIGHTS" \
 	  --peer "$(PEERS)/plain_pyrender.py" --peers-python build/peers/bin/python $(BENCH_ARGS)
+
+figures:
+	python3 tools/figures.py
 
 clean:
 	rm -rf build install log .mypy_cache .pytest_cache .ruff_cache *.egg-info

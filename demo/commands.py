@@ -18,10 +18,16 @@ class DemoError(Exception):
     """The demo cannot go on; the message says why."""
 
 
+class MissingError(DemoError):
+    """Real frames, models or weights are not where they should be."""
+
+
 def environment(out: Path) -> dict[str, str]:
     """Return the environment of all commands: this Python's scripts and a ROS graph of its own."""
     env = dict(os.environ, PYTHONUNBUFFERED='1', ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST')
     env['PATH'] = f'{Path(sys.executable).parent}{os.pathsep}{env.get("PATH", "")}'
+    # Of the decoder behind OpenCV: it complains about the demo's video and decodes all the same.
+    env.setdefault('OPENCV_FFMPEG_LOGLEVEL', '8')
     env['ROS_LOG_DIR'] = str(out / 'logs' / 'ros')
     env.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     return env

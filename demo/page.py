@@ -10,10 +10,17 @@ from typing import Any
 
 import numpy as np
 import pictures
-from stages import Demo
+from stages import FROZEN, NAIVE, REAL, Demo, bundle_of, present
 
 from synth_detect_ros.markup import commands, curves, gallery, page, section, table, tiles, titled
 
+# Title, text and pieces of HTML.
+Section = tuple[str, ...]
+TITLES = {
+    FROZEN: 'frozen extractor',
+    NAIVE: 'naive twin, all layers train',
+    REAL: 'twin with real labels, all layers train',
+}
 METRICS = ('AP', 'AP50', 'AP75', 'AR100')
 PACKAGES = (
     'torch',
@@ -35,21 +42,24 @@ def write_page(demo: Demo, records: Mapping[str, Any], metrics: Mapping[str, Any
         records: what `Demo.stage` returned, by name of the stage.
         metrics: content of metrics.json.
     """
-    seconds = sum(record['seconds'] for record in records.values())
     lead = (
-        f'From CAD files and a camera to live detections without one label. {machine()}. '
-        f'All stages together {seconds / 60:.0f} minutes.'
+        f'From a camera and a model to live detections without one label. {machine()}. '
+        f'All stages together {metrics["seconds"] / 60:.0f} minutes.'
     )
-    body = [
-        _headline(metrics),
+    sections = [
+        *([_model(demo, records)] if 'model' in records else []),
         _capture(demo, records['capture']),
-        _synthetic(demo, records['capture'], metrics),
+        _synthetic(demo, records['capture']),
         _training(demo, records),
-        _real(demo, records, metrics),
+        _real(demo, records),
         _live(demo, records['live'], metrics),
-        _generator(records['generator'], metrics),
+        *([_generator(records['generator'], metrics)] if 'generator' in records else []),
     ]
-    text = page('synth_detect_ros: the whole path', lead, body)
+    parts = [
+        section(number, title, text, *body)
+        for number, (title, text, *body) in enumerate(sections, start=1)
+    ]
+    text = page('synth_detect_ros: the whole path', lead, [_headline(metrics), *parts])
     (demo.out / 'index.html').write_text(text)
 
 
@@ -77,29 +87,43 @@ def _number(value: float | None, digits: int = 2) -> str:
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:
-    numbers = {
-        f'AP50 on real frames, {name}': _number(row['AP50'])
-        for name, row in metrics['real'].items()
-    }
-    numbers['synthetic images a second'] = _number(metrics['generator']['images_per_second'], 1)
-    numbers['minutes of training'] = _number(metrics['train']['seconds'] / 60, 1)
+    numbers = {}
+    for title, parts in metrics['real'][FROZEN].items():
+        for part, scores in parts.items():
+            numbers[f'AP50 of {part} on real frames, {title}'] = _number(scores['AP50'])
+            numbers[f'AP of {part} on real frames, {title}'] = _number(scores['AP'])
+    numbers['synthetic images a second'] = _number(metrics['synthesize']['images_per_second'], 1)
+    numbers['minutes of training'] = _number(metrics['train'][FROZEN]['seconds'] / 60, 1)
     numbers['ms a live image, the network'] = _number(metrics['live']['inference_ms'], 0)
     numbers['ms a live image, all the rest'] = _number(metrics['live']['overhead_ms'], 1)
     return tiles(numbers)
 
 
-def _capture(demo: Demo, record: Mapping[str, Any]) -> str:
+def _model(demo: Demo, records: Mapping[str, Any]) -> Section:
+    counts = records['material']['results']
+    text = (
+        'There is no CAD file of this box. Its size and photographs of three of its faces, with '
+        'four corners each, make one: frames of the video here, pictures of a telephone '
+        'elsewhere. Faces that nobody photographed look like those behind them. '
+        f'{counts["test"]} of the labelled frames are scored below; those near to a photograph '
+        'of a face are not.'
+    )
+    picture = [('from above and from below', pictures.read_rgb(demo.out / 'model/turntable.png'))]
+    folded = commands(records['model']['commands'], records['model']['seconds'])
+    return 'Model', text, gallery(picture, 1, 1280), folded
+
+
+def _capture(demo: Demo, record: Mapping[str, Any]) -> Section:
     frames = pictures.captured(demo.out / 'capture' / 'backgrounds', 10)
     text = (
         f'synthesize_node listened to a camera topic and kept {record["results"]["frames"]} '
         'frames that are sharp, well exposed and different from one another, and the intrinsics. '
-        'The camera is camera_replay_node with real frames of a Kinect class sensor; none of the '
-        'objects is in them.'
+        'The camera is camera_replay_node with real photographs; none of the objects is in them.'
     )
-    return section(1, 'Capture', text, gallery(frames, 5, 320))
+    return 'Capture', text, gallery(frames, 5, 320)
 
 
-def _synthetic(demo: Demo, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+def _synthetic(demo: Demo, record: Mapping[str, Any]) -> Section:
     results = record['results']
     text = (
         f'The same node then rendered {results["images"]} images with {results["instances"]} '
@@ -107,17 +131,12 @@ def _synthetic(demo: Demo, record: Mapping[str, Any], metrics: Mapping[str, Any]
         'distractors, occlusion. Boxes and masks come from the renderer.'
     )
     samples = pictures.synthetic(demo.out / 'capture' / 'dataset', 9)
-    return section(
-        2,
-        'Synthesize',
-        text,
-        gallery(samples, 3, 480),
-        commands(record['commands'], record['seconds']),
-    )
+    folded = commands(record['commands'], record['seconds'])
+    return 'Synthesize', text, gallery(samples, 3, 480), folded
 
 
-def _training(demo: Demo, records: Mapping[str, Any]) -> str:
-    trained = {name: r for name, r in records.items() if name.startswith('train')}
+def _training(demo: Demo, records: Mapping[str, Any]) -> Section:
+    trained = {name: r for name, r in records.items() if name.startswith('train_')}
     lines = {_title(name): _losses(demo.out / name / 'run' / 'log.csv') for name in trained}
     rows = [
         (
@@ -130,22 +149,22 @@ def _training(demo: Demo, records: Mapping[str, Any]) -> str:
         )
         for name, r in trained.items()
     ]
-    detector = records['train']['results']['model']['detector']
+    detector = trained[f'train_{FROZEN}']['results']['model']['detector']
     text = (
         f'A {detector["architecture"]} on {detector["backbone"]} saw synthetic images only. The '
         'extractor was trained on real photographs and stays frozen, as in Hinterstoisser et al. '
-        '2017; everything behind it learns.'
+        '2017; everything behind it learns. Why this extractor: '
+        f'{records["extractor"]["results"]["why"]}.'
     )
     head = ('', 'images', 'steps', 'seconds', 'frozen', 'trained')
     loss = 'training loss, moving average of the log'
     plots = titled(loss, curves(lines, 'minutes', loss))
     folded = ''.join(commands(r['commands'], r['seconds']) for r in trained.values())
-    return section(3, 'Train', text, table(head, rows), plots, folded)
+    return 'Train', text, table(head, rows), plots, folded
 
 
 def _title(stage: str) -> str:
-    policy = stage.partition('_')[2]
-    return policy or 'frozen extractor'
+    return TITLES[stage.partition('_')[2]]
 
 
 def _losses(path: Path, window: int = 15) -> tuple[list[float], list[float]]:
@@ -159,37 +178,32 @@ def _losses(path: Path, window: int = 15) -> tuple[list[float], list[float]]:
     return minutes[window - 1 :], smooth.tolist()
 
 
-def _real(demo: Demo, records: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+def _real(demo: Demo, records: Mapping[str, Any]) -> Section:
     rows = []
-    for name in (name for name in records if name.startswith('evaluate')):
-        for label, scores in records[name]['results'].items():
-            cells = [_number(scores[key], 3) for key in METRICS]
-            rows.append((f'{label}, {_title(name)}', str(scores['images']), *cells))
+    for name in (name for name in records if name.startswith('evaluate_')):
+        for title, result in records[name]['results'].items():
+            for part in (part for part in ('boxes', 'masks') if result[part]):
+                cells = [_number(result[part][key], 3) for key in METRICS]
+                rows.append((f'{title}: {part}, {_title(name)}', str(result['images']), *cells))
     parts = [table(('', 'images', *METRICS), rows)]
-    for label, facts in demo.settings['evaluate'].items():
-        best, worst = pictures.real(
-            demo.out / 'train' / 'run' / 'bundle',
-            demo.data / facts['folder'],
-            label,
-            facts.get('exclude', ''),
-            frames=24,
-            shown=4,
-        )
-        parts.append(gallery(best, 4, 420, f'{label}: best of 24 frames'))
-        parts.append(gallery(worst, 4, 420, f'{label}: worst of 24 frames'))
+    for title, facts in demo.settings['evaluate'].items():
+        bundle, content = bundle_of(demo, FROZEN), present(facts)
+        best, worst = pictures.real(bundle, facts, content, frames=24, shown=4)
+        parts.append(gallery(best, 4, 420, f'{title}: best of 24 frames'))
+        parts.append(gallery(worst, 4, 420, f'{title}: worst of 24 frames'))
     folded = [
         commands(r['commands'], r['seconds'])
         for name, r in records.items()
-        if name.startswith('evaluate')
+        if name.startswith('evaluate_')
     ]
     text = (
-        'COCO metrics on real labelled frames, rooms and cameras that no image of the training '
-        'shows. Green: the label. Other colours: what the detector found.'
+        'COCO metrics on real labelled frames, of a room and a camera that no image of the '
+        'training shows. Green: the label. Other colours: what the detector found.'
     )
-    return section(4, 'Evaluate on real frames', text, *parts, *folded)
+    return 'Evaluate on real frames', text, *parts, *folded
 
 
-def _live(demo: Demo, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+def _live(demo: Demo, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> Section:
     live = metrics['live']
     text = (
         'camera_replay_node sends real frames, detect_node detects: two processes and a real ROS '
@@ -203,10 +217,10 @@ def _live(demo: Demo, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> 
     folded = commands(record['commands'], record['seconds'])
     files = sorted((demo.out / 'live').glob('*.jpg'))
     overlays = gallery([(f'~/overlay {p.stem}', pictures.read_rgb(p)) for p in files], 4, 420)
-    return section(5, 'Detect live', text, table(('', ''), rows), overlays, folded)
+    return 'Detect live', text, table(('', ''), rows), overlays, folded
 
 
-def _generator(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+def _generator(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> Section:
     numbers = metrics['generator']
     peer = numbers['peer_images_per_second']
     text = (
@@ -219,7 +233,7 @@ def _generator(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         ('growth of resident memory', _growth(numbers['rss_growth'])),
     ]
     folded = commands(record['commands'], record['seconds'])
-    return section(6, 'Generator', text, table(('', ''), rows), folded)
+    return 'Generator', text, table(('', ''), rows), folded
 
 
 def _growth(value: float | None) -> str:

@@ -1,6 +1,7 @@
 """Pictures of every stage, as (caption, RGB image) pairs."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,33 +59,32 @@ def synthetic(dataset: Path, count: int) -> list[Picture]:
 
 
 def real(
-    model: Path, source: Path, label: str, exclude: str, frames: int, shown: int
+    model: Path, facts: Mapping[str, Any], content: Mapping[str, Any], frames: int, shown: int
 ) -> tuple[list[Picture], list[Picture]]:
     """Run a detector over some real labelled frames; return the best and the worst found.
 
     Args:
         model: bundle.
-        source: folder with `images/` and `annotations.json`.
-        label: class whose boxes count.
-        exclude: annotations in which this field is true are left out; empty: none.
+        facts: of the labelled set, as in the settings: images, class and perhaps exclude.
+        content: its COCO mapping.
         frames: how many are looked at.
         shown: how many are returned, best first and worst first.
     """
-    content = json.loads((source / 'annotations.json').read_text())
-    category = next(row['id'] for row in content['categories'] if row['name'] == label)
+    names = {row['name']: row['id'] for row in content['categories']}
     files = {row['id']: row['file_name'] for row in content['images']}
+    exclude = facts.get('exclude', '')
     truth = [
         row
         for row in content['annotations']
-        if row['category_id'] == category and not (exclude and row.get(exclude))
+        if row['category_id'] == names[facts['class']] and not (exclude and row.get(exclude))
     ]
     predictor = Predictor(model)
     scored = []
     for row in spread(truth, frames):
-        image = read_rgb(source / 'images' / files[row['image_id']])
+        image = read_rgb(Path(facts['images']) / files[row['image_id']])
         found = predictor.detect(image)
         box = xyxy_from_xywh(np.array([row['bbox']], np.float64))
-        overlap, score = _best(found, predictor.classes.index(label), box)
+        overlap, score = _best(found, predictor.classes.index(facts['class']), box)
         drawn = draw_boxes(image, box, [''], GREEN)
         drawn = draw_detections(drawn, _to_show(found), predictor.classes)
         caption = f'IoU {overlap:.2f}, score {score:.2f}' if score else 'missed'

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -10,20 +11,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import material
 import yaml
-from commands import DemoError, Runner
+from commands import MissingError, Runner
 
 ROOT = Path(__file__).parents[1]
 CAMERA_TOPICS = {'image': '/camera/image_raw', 'camera_info': '/camera/camera_info'}
+# Detectors that are trained: name of the stages, what they learn from, freeze policy.
+FROZEN, NAIVE, REAL = 'frozen', 'naive', 'real'
+POLICIES = {FROZEN: 'first_stage', NAIVE: 'none', REAL: 'none'}
+# Extractors in order of preference, when no weights are given.
+EXTRACTORS = ('mobilenet_v2', 'efficientnet_lite0')
+HUB_PATIENCE_S = 20.0
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What all stages know: settings (demo.yaml), where the data are, where results go."""
+    """What all stages know.
+
+    Attributes:
+        settings: of the settings file, all paths expanded.
+        out: where results go.
+        runner: runs the package's commands.
+    """
 
     settings: dict[str, Any]
-    data: Path
-    weights: Path
     out: Path
     runner: Runner
 
@@ -65,14 +77,89 @@ class Demo:
         return done
 
 
+def fetch(demo: Demo, given: material.Given, folder: Path) -> dict[str, Any]:
+    """Lay out the real frames that a bare clone lacks.
+
+    Args:
+        demo: the demo.
+        given: what the user gave by hand.
+        folder: $MATERIAL, shared by demos of several sizes.
+    """
+    settings = demo.settings['material']
+
+    def work(_: Path) -> dict[str, Any]:
+        return material.prepare(settings, given, folder)
+
+    files = sorted(Path(settings['labels']).iterdir())
+    inputs = {'settings': settings, 'given': str(given), 'labels': [_hash(f) for f in files]}
+    if not folder.is_dir():  # it was removed, or lies elsewhere now
+        shutil.rmtree(demo.out / 'material', ignore_errors=True)
+    return demo.stage('material', inputs, work)
+
+
+def model(demo: Demo) -> dict[str, Any]:
+    """Make the CAD model of the box from photographs of its faces."""
+    box = Path(demo.settings['model'])
+
+    def work(folder: Path) -> dict[str, Any]:
+        demo.runner.run('model', ['synth-detect', 'model-box', box, '--out', folder], 120)
+        return {'files': sorted(path.name for path in folder.iterdir())}
+
+    return demo.stage('model', {'box': _hash(box)}, work)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def extractor(demo: Demo) -> dict[str, Any]:
+    """Choose the extractor: given weights, else the first one whose weights can be had."""
+    weights = demo.settings['train'].get('weights')
+
+    def work(_: Path) -> dict[str, Any]:
+        if weights:
+            found = {'backbone': EXTRACTORS[0], 'weights': weights, 'why': 'WEIGHTS is given'}
+        else:
+            found = _first_to_be_had()
+        print(f'    extractor: {found["backbone"]}, {found["why"]}', flush=True)
+        return found
+
+    return demo.stage('extractor', {'weights': weights}, work)
+
+
+def _first_to_be_had() -> dict[str, str]:
+    """Return the first extractor whose weights a hub or a package gives, and why it is that one.
+
+    Raises:
+        MissingError: none can be had; the message says what to do.
+    """
+    from synth_detect_ros.config import DetectorConfig  # noqa: PLC0415  heavy
+    from synth_detect_ros.detectors.backbones import build_extractor  # noqa: PLC0415
+    from synth_detect_ros.errors import WeightsError  # noqa: PLC0415
+
+    before, why = socket.getdefaulttimeout(), 'its weights come from the hub of torchvision'
+    socket.setdefaulttimeout(HUB_PATIENCE_S)
+    try:
+        for name in EXTRACTORS:
+            try:
+                source = build_extractor(DetectorConfig(backbone=name)).source
+            except WeightsError as error:
+                why, last = f'since {str(error).partition(". ")[0]}', error
+                continue
+            return {'backbone': name, 'weights': 'default', 'why': why, 'source': source}
+    finally:
+        socket.setdefaulttimeout(before)
+    raise MissingError(f'no extractor can be had: {last}')
+
+
 def capture(demo: Demo) -> dict[str, Any]:
     """Replay real frames as a live camera; capture backgrounds from it and render the data set."""
     settings = {k: demo.settings[k] for k in ('objects', 'distractors', 'capture', 'synthesize')}
-    source = demo.data / settings['capture']['source']
+    meshes = [_hash(Path(facts['mesh'])) for facts in settings['objects'].values()]
 
     def work(folder: Path) -> dict[str, Any]:
         config = _write_synthesize_config(demo, folder)
-        replay = {'source': source, **settings['capture']['replay']}
+        replay = {'source': settings['capture']['source'], **settings['capture']['replay']}
         node = {
             'out': folder / 'backgrounds',
             **settings['capture']['node'],
@@ -85,13 +172,15 @@ def capture(demo: Demo) -> dict[str, Any]:
             demo.runner.run('synthesize', synthesize, timeout_s=1200)
         frames = sorted(p.name for p in (folder / 'backgrounds' / 'frames').iterdir())
         annotations = json.loads((folder / 'dataset' / 'annotations.json').read_text())
+        timing = yaml.safe_load((folder / 'dataset' / 'dataset.yaml').read_text())['timing']
         return {
             'frames': len(frames),
             'images': len(annotations['images']),
             'instances': len(annotations['annotations']),
+            'images_per_second': timing['images_per_second'],
         }
 
-    return demo.stage('capture', {'settings': settings, 'data': str(demo.data)}, work)
+    return demo.stage('capture', {'settings': settings, 'meshes': meshes}, work)
 
 
 def _node(name: str, parameters: Mapping[str, Any], remappings: Mapping[str, str]) -> list[str]:
@@ -107,99 +196,137 @@ def _node(name: str, parameters: Mapping[str, Any], remappings: Mapping[str, str
 
 def _write_synthesize_config(demo: Demo, folder: Path) -> Path:
     """Write objects, distractors and the configuration of `synthesize`; return the latter."""
-    targets = [
-        {'name': name, **facts, 'mesh': str(demo.data / facts['mesh'])}
-        for name, facts in demo.settings['objects'].items()
-    ]
-    distractors = [
-        {'name': Path(mesh).parent.name, 'mesh': str(demo.data / mesh), 'unit': 'm'}
-        for mesh in demo.settings['distractors']
-    ]
-    config = {
+    targets = [{'name': name, **facts} for name, facts in demo.settings['objects'].items()]
+    distractors = demo.settings['distractors']
+    files = {'objects': {'objects': targets}}
+    if not isinstance(distractors, str):  # else the name of built-in ones
+        entries = [
+            {'name': Path(mesh).parent.name, 'mesh': mesh, 'unit': 'm'} for mesh in distractors
+        ]
+        files['distractors'] = {'objects': entries}
+        distractors = str(folder / 'distractors.yaml')
+    files['synthesize'] = {
         'objects': str(folder / 'objects.yaml'),
-        'distractors': str(folder / 'distractors.yaml'),
+        'distractors': distractors,
         'backgrounds': str(folder / 'backgrounds'),
         'out': str(folder / 'dataset'),
         **demo.settings['synthesize']['config'],
     }
-    for name, content in (
-        ('objects', {'objects': targets}),
-        ('distractors', {'objects': distractors}),
-        ('synthesize', config),
-    ):
+    for name, content in files.items():
         (folder / f'{name}.yaml').write_text(yaml.safe_dump(content, sort_keys=False))
     return folder / 'synthesize.yaml'
 
 
-def train(demo: Demo, captured: dict[str, Any], freeze: str, name: str) -> dict[str, Any]:
-    """Train a detector with one freeze policy."""
-    settings = demo.settings['train']
+def train(
+    demo: Demo, images: Mapping[str, Any], chosen: Mapping[str, Any], detector: str, kind: str
+) -> dict[str, Any]:
+    """Train a detector.
+
+    Args:
+        demo: the demo.
+        images: record of the stage that made the training images.
+        chosen: record of `extractor`.
+        detector: architecture.
+        kind: one of `POLICIES`.
+    """
+    settings, found = demo.settings['train'], chosen['results']
+    dataset = (
+        demo.settings['real_twin']['dataset'] if kind == REAL else demo.out / 'capture' / 'dataset'
+    )
+    options = {
+        **settings['config'],
+        'detector.architecture': detector,
+        'detector.backbone': found['backbone'],
+        'detector.weights': found['weights'],
+    }
 
     def work(folder: Path) -> dict[str, Any]:
         command = ['synth-detect', 'train', '--config', _preset(settings['preset'])]
-        command += ['--dataset', demo.out / 'capture' / 'dataset', '--out', folder / 'run']
-        command += ['--freeze', freeze]
-        weights = {'detector.weights': demo.weights / settings['weights']}
-        for key, value in {**settings['config'], **weights}.items():
+        command += ['--dataset', dataset, '--out', folder / 'run', '--freeze', POLICIES[kind]]
+        for key, value in options.items():
             command += ['--set', f'{key}={value}']
-        demo.runner.run(name, command, timeout_s=settings['config']['time_limit_s'] + 600)
+        demo.runner.run(f'train_{kind}', command, timeout_s=options['time_limit_s'] + 600)
         step, elapsed = (folder / 'run' / 'log.csv').read_text().splitlines()[-1].split(',')[:2]
-        model = yaml.safe_load((folder / 'run' / 'bundle' / 'model.yaml').read_text())
+        bundle = yaml.safe_load((folder / 'run' / 'bundle' / 'model.yaml').read_text())
+        count = len(json.loads((Path(dataset) / 'annotations.json').read_text())['images'])
         return {
-            'images': captured['results']['images'],
+            'images': count,
             # The log has every n-th step; the model is the best one, perhaps not the last.
-            'steps': max(int(step), model['training']['steps']),
-            'seconds': max(float(elapsed), model['training']['seconds']),
-            'model': model,
+            'steps': max(int(step), bundle['training']['steps']),
+            'seconds': max(float(elapsed), bundle['training']['seconds']),
+            'model': bundle,
         }
 
-    inputs = {'capture': captured['key'], 'settings': settings, 'freeze': freeze}
-    return demo.stage(name, inputs, work)
+    inputs = {'images': images['key'], 'options': options, 'preset': settings['preset']}
+    return demo.stage(f'train_{kind}', {**inputs, 'kind': kind}, work)
 
 
 def _preset(name: str) -> Path:
     return ROOT / 'config' / 'presets' / f'{name}.yaml'
 
 
-def evaluate(demo: Demo, trained: dict[str, Any], model: Path, name: str) -> dict[str, Any]:
-    """Score a detector on real labelled frames, one set a class."""
-    settings = demo.settings['evaluate']
+def bundle_of(demo: Demo, kind: str) -> Path:
+    """Return where a trained detector lies."""
+    return demo.out / f'train_{kind}' / 'run' / 'bundle'
+
+
+def evaluate(
+    demo: Demo, trained: Mapping[str, Any], kind: str, sets: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Score a detector on real labelled frames.
+
+    Args:
+        demo: the demo.
+        trained: record of `train`.
+        kind: one of `POLICIES`.
+        sets: of labelled frames by title, as in the settings.
+    """
 
     def work(folder: Path) -> dict[str, Any]:
         results = {}
-        for label, facts in settings.items():
-            source, metrics = demo.data / facts['folder'], folder / f'{label}.json'
-            command = ['synth-detect', 'evaluate', '--model', model, '--images', source / 'images']
-            command += ['--annotations', source / 'annotations.json', '--json', metrics]
+        for number, (title, facts) in enumerate(sets.items()):
+            metrics, truth = folder / f'{number}.json', folder / f'{number}_truth.json'
+            truth.write_text(json.dumps(present(facts)))
+            command = ['synth-detect', 'evaluate', '--model', bundle_of(demo, kind)]
+            command += ['--images', facts['images'], '--annotations', truth, '--json', metrics]
             if facts.get('exclude'):
                 command += ['--exclude', facts['exclude']]
-            demo.runner.run(f'{name}_{label}', command, timeout_s=600)
+            demo.runner.run(f'evaluate_{kind}_{number}', command, timeout_s=900)
             scores = json.loads(metrics.read_text())
-            results[label] = scores['bbox']['per_class'][label]
-            results[label]['ms_per_image'] = scores['ms_per_image']
-            results[label]['images'] = scores['images']
+            results[title] = {
+                'boxes': scores['bbox']['per_class'][facts['class']],
+                'masks': scores.get('segm', {}).get('per_class', {}).get(facts['class']),
+                'images': scores['images'],
+                'ms_per_image': scores['ms_per_image'],
+            }
         return results
 
-    return demo.stage(name, {'train': trained['key'], 'settings': settings}, work)
+    inputs = {'train': trained['key'], 'sets': dict(sets)}
+    return demo.stage(f'evaluate_{kind}', inputs, work)
 
 
-def live(demo: Demo, trained: dict[str, Any], model: Path) -> dict[str, Any]:
+def present(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the COCO mapping of a labelled set without images whose files are not there."""
+    content = json.loads(Path(facts['annotations']).read_text())
+    folder = Path(facts['images'])
+    images = [row for row in content['images'] if (folder / row['file_name']).is_file()]
+    ids = {row['id'] for row in images}
+    rows = [row for row in content['annotations'] if row['image_id'] in ids]
+    return {**content, 'images': images, 'annotations': rows}
+
+
+def live(demo: Demo, trained: Mapping[str, Any]) -> dict[str, Any]:
     """Measure the live node in a real graph, fed by replayed real frames, and picture it."""
-    settings = demo.settings['live']
+    settings, bundle = demo.settings['live'], bundle_of(demo, FROZEN)
 
     def work(folder: Path) -> dict[str, Any]:
-        command = [sys.executable, ROOT / 'bench' / 'live.py', '--model', model]
-        command += ['--source', demo.data / settings['source']]
-        command += ['--camera', demo.data / settings['camera']]
+        command = [sys.executable, ROOT / 'bench' / 'live.py', '--model', bundle]
+        command += ['--source', settings['source'], '--camera', settings['camera']]
         command += ['--seconds', settings['seconds'], '--once', '--json', folder / 'live.json']
         demo.runner.run('live', command, timeout_s=300)
-        replay = {
-            'source': demo.data / settings['source'],
-            'camera': demo.data / settings['camera'],
-            'loop': True,
-        }
+        replay = {'source': settings['source'], 'camera': settings['camera'], 'loop': True}
         camera = _node('camera_replay_node', replay, CAMERA_TOPICS)
-        detect = _node('detect_node', {'model': model}, {'image': CAMERA_TOPICS['image']})
+        detect = _node('detect_node', {'model': bundle}, {'image': CAMERA_TOPICS['image']})
         listen = [sys.executable, ROOT / 'demo' / 'listen.py', '/detect_node/overlay', folder]
         with (
             demo.runner.background('live_camera', camera),
@@ -211,12 +338,12 @@ def live(demo: Demo, trained: dict[str, Any], model: Path) -> dict[str, Any]:
     return demo.stage('live', {'train': trained['key'], 'settings': settings}, work)
 
 
-def generator(demo: Demo, peer: Path | None) -> dict[str, Any]:
+def generator(demo: Demo, data: Path, peer: Path | None) -> dict[str, Any]:
     """Measure the generator, beside a plain pyrender script where that is at hand."""
     settings = demo.settings['generator']
 
     def work(folder: Path) -> dict[str, Any]:
-        command = [sys.executable, ROOT / 'bench' / 'generator.py', '--data', demo.data]
+        command = [sys.executable, ROOT / 'bench' / 'generator.py', '--data', data]
         command += ['--count', settings['count'], '--json', folder / 'generator.json']
         name = 'generator_640x480' if peer else 'generator_workers'
         command += ['--only', name, *(['--peer', peer] if peer else [])]
@@ -229,20 +356,3 @@ def generator(demo: Demo, peer: Path | None) -> dict[str, Any]:
         }
 
     return demo.stage('generator', {'settings': settings, 'peer': str(peer)}, work)
-
-
-def check_inputs(settings: dict[str, Any], data: Path, weights: Path) -> None:
-    """Refuse to start without the data.
-
-    Raises:
-        DemoError: a file is missing; the message names it.
-    """
-    wanted = [data / facts['mesh'] for facts in settings['objects'].values()]
-    wanted += [data / mesh for mesh in settings['distractors']]
-    wanted += [data / settings['capture']['source'], weights / settings['train']['weights']]
-    wanted += [
-        data / facts['folder'] / 'annotations.json' for facts in settings['evaluate'].values()
-    ]
-    missing = [path for path in wanted if not path.exists()]
-    if missing:
-        raise DemoError(f'{len(missing)} of {len(wanted)} inputs are missing, first {missing[0]}')
