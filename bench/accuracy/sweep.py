@@ -1,6 +1,7 @@
-"""Run the cells of several grids in processes that stay, for a GPU that is paid by the minute.
+"""Run the cells of several grids in processes that stay, on a machine that is paid by the minute.
 
     python bench/accuracy/sweep.py bench/accuracy/gpu.yaml --out build/accuracy --jobs 8
+    python bench/accuracy/sweep.py bench/accuracy/cpu.yaml --out build/accuracy --jobs 15 --cores 1
 
 What `synth-detect experiment` does with a process for each command, this does in one process a
 job: a GPU is warmed up once, and cells of all grids fill the jobs until the time is up. Data sets
@@ -21,6 +22,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from synth_detect_ros.config import EvaluateConfig, SynthesizeConfig, TrainConfig
 from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.evaluate import evaluate
@@ -34,6 +37,8 @@ WARM_UP_STEPS = 3
 RENDER_WORKERS = 2
 # Reading the images is the work of a process beside the one that trains.
 THREADS = 2
+# Steps a second, to guess which cells take longest; of masks, a third of them.
+GUESSED_RATE = 3.0
 
 Tests = Mapping[str, EvaluateConfig]
 logger = logging.getLogger('sweep')
@@ -42,7 +47,8 @@ logger = logging.getLogger('sweep')
 class Here:
     """Stands for `execute.Pool`: commands run in this process."""
 
-    threads = THREADS
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
 
     def command(self, name: str, config: Options, folder: Path) -> None:
         """Train or evaluate."""
@@ -61,6 +67,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--setup', type=Path, default=Path(__file__).with_name('setup.yaml'))
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--jobs', type=int, default=2)
+    parser.add_argument('--cores', type=int, default=0, help='of each job alone; 0: all share all')
     parser.add_argument('--seconds', type=float, default=1e9, help='start no cell after this time')
     parser.add_argument('--only', nargs='*', help='grids; default: all of the plan')
     parser.add_argument('--step', choices=('all', 'render', 'train', 'write'), default='all')
@@ -88,10 +95,20 @@ def start_rendering(renders: Mapping[str, SynthesizeConfig]) -> list[Any]:
     return children
 
 
-def work(queue: Any, deadline: float) -> None:
-    """Do runs until there are none, or the time is up."""
+def guess(config: TrainConfig) -> float:
+    """Return about how long a training takes [s]."""
+    masks = config.detector.architecture == 'mask_rcnn'
+    steps = config.steps / GUESSED_RATE * (3 if masks else 1)
+    return min(steps, config.time_limit_s) if config.time_limit_s else steps
+
+
+def work(queue: Any, deadline: float, cores: Sequence[int]) -> None:
+    """Do runs until there are none, or the time is up; on some cores alone, or on all."""
     logging.basicConfig(level=logging.INFO, format='%(process)d %(asctime)s %(message)s')
-    warm = False
+    if cores:
+        os.sched_setaffinity(0, cores)
+        torch.set_num_threads(len(cores))
+    warm = not torch.cuda.is_available()
     while (item := queue.get()) is not None and time.time() < deadline:
         run, tests = item
         try:
@@ -100,7 +117,7 @@ def work(queue: Any, deadline: float) -> None:
                     train(replace(run.train, steps=WARM_UP_STEPS, out=folder))
                 warm = True
             start = time.time()
-            run_cell(Here(), run, tests)
+            run_cell(Here(len(cores) or THREADS), run, tests)
             logger.info('done %s in %.0f s', run.folder.name, time.time() - start)
         except Exception:
             logger.exception('failed %s', run.folder.name)
@@ -136,10 +153,12 @@ def main() -> None:
                 todo[key] = (first, {**before, **tests[name][run.camera.name]})
         spawn = multiprocessing.get_context('spawn')
         queue = spawn.Queue()
-        longest_first = sorted(todo.values(), key=lambda item: -item[0].train.steps)
+        longest_first = sorted(todo.values(), key=lambda item: -guess(item[0].train))
         for item in [*longest_first, *args.jobs * [None]]:
             queue.put(item)
-        children = [spawn.Process(target=work, args=(queue, deadline)) for _ in range(args.jobs)]
+        free = sorted(os.sched_getaffinity(0))
+        seats = [free[k * args.cores :][: args.cores] for k in range(args.jobs)]
+        children = [spawn.Process(target=work, args=(queue, deadline, seat)) for seat in seats]
         for child in children:
             child.start()
         for child in children:
