@@ -16,11 +16,18 @@ from synth_detect_ros.errors import ConfigError, GeometryError, StorageError
 from synth_detect_ros.geometry.camera import Camera, project
 from synth_detect_ros.modelling.box_file import read_box
 from synth_detect_ros.modelling.corner_page import write_corner_page
-from synth_detect_ros.modelling.cuboid import FACES, face_corners, face_size
-from synth_detect_ros.modelling.model_box import model_box, textures_of
+from synth_detect_ros.modelling.cuboid import (
+    FACES,
+    atlas,
+    face_corners,
+    face_size,
+    mtl_text,
+    obj_text,
+)
+from synth_detect_ros.modelling.model_box import LARGEST_SIDE, model_box, textures_of
 from synth_detect_ros.modelling.rectify import check_corners, rectify, sharpness
 from synth_detect_ros.modelling.turntable import view_pose
-from synth_detect_ros.rendering.mesh import load_mesh
+from synth_detect_ros.rendering.mesh import LARGEST_TEXTURE, load_mesh
 from synth_detect_ros.rendering.renderer import Instance, Light, Material, get_renderer
 
 SIZE = (0.3, 0.2, 0.1)
@@ -315,6 +322,52 @@ def test_calibration_of_another_size_is_refused(crate) -> None:
     write_box(path.parent, content)
     with pytest.raises(ConfigError, match=r'is for images of 320 x 240 px, but .*png has 320 x'):
         read_box(path)
+
+
+def test_photographs_are_never_overwritten(crate) -> None:
+    path, content = crate
+    before = (path.parent / 'top.png').read_bytes()
+    content['name'] = 'top'
+    write_box(path.parent, content)
+    with pytest.raises(ConfigError, match=r'top\.png is one of the photographs'):
+        model_box(path, path.parent)
+    assert (path.parent / 'top.png').read_bytes() == before
+    content['name'] = 'turntable'
+    write_box(path.parent, content)
+    with pytest.raises(ConfigError, match='name: turntable is taken'):
+        read_box(path)
+
+
+@pytest.mark.parametrize('width', [60, 700])
+def test_faces_drawn_small_keep_their_colours_to_the_edge(width: int, tmp_path: Path) -> None:
+    """What lies beside a face in the atlas does not bleed into it, however small it is drawn."""
+    shapes = {name: face_size(name, SIZE) for name in FACES}
+    textures = {
+        name: np.full((round(width * h / 0.3), round(width * w / 0.3), 3), COLOURS[name], np.uint8)
+        for name, (w, h) in shapes.items()
+    }
+    image, coordinates = atlas(textures)
+    (tmp_path / 'crate.png').write_bytes(encode_image(image, 'png'))
+    (tmp_path / 'crate.mtl').write_text(mtl_text('crate'))
+    (tmp_path / 'crate.obj').write_text(obj_text('crate', SIZE, coordinates))
+    mesh = load_mesh(tmp_path / 'crate.obj', 'm')
+    camera, pose = Camera.from_fov(48, 48, 30), view_pose(mesh, 0, 0)
+    layer = get_renderer().draw(camera, Instance(mesh, pose, Material(1, 0, 0, 1)), Light())
+    whole = layer.colour[layer.colour[..., 3] == 255]
+    assert len(whole) > 100
+    np.testing.assert_allclose(whole[:, :3], np.tile(COLOURS['front'], (len(whole), 1)), atol=3)
+
+
+def test_atlas_of_the_largest_faces_is_kept_whole() -> None:
+    cube = {name: np.zeros((LARGEST_SIDE, LARGEST_SIDE, 3), np.uint8) for name in FACES}
+    assert max(atlas(cube)[0].shape) <= LARGEST_TEXTURE
+
+
+def test_strips_join_without_a_seam(monkeypatch) -> None:
+    seen = photograph(print_of(180, 120), SLANTED, LENS)
+    whole = rectify(seen, SLANTED, (90, 70), LENS)
+    monkeypatch.setattr('synth_detect_ros.modelling.rectify.STRIP', 11)
+    np.testing.assert_array_equal(rectify(seen, SLANTED, (90, 70), LENS), whole)
 
 
 def test_empty_outline_is_refused() -> None:

@@ -53,7 +53,7 @@ class SizeOptions(Options):
 class FacePhotoOptions(Options):
     """One photograph of a face."""
 
-    photo: str = option('', 'image file', path='always')
+    photo: str = option('', 'image file')
     corners_px: tuple[tuple[float, ...], ...] = option((), 'four corners, x and y', unit='px')
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ class BoxOptions(Options):
 
     name: str = option('', 'class name; files are named after it')
     size_m: SizeOptions | None = option(None, 'outer size of the box', unit='m')
-    camera: str = option('', 'ROS calibration file of the photographs', path='always')
+    camera: str = option('', 'ROS calibration file of the photographs')
     faces: dict[str, Any] = option(dict, f'photographs by face: {", ".join(FACES)}')
 
     def __post_init__(self) -> None:
@@ -81,6 +81,8 @@ class BoxOptions(Options):
             raise ConfigError(
                 f'name: wanted letters, digits, dots, dashes and underscores, got {self.name!r}'
             )
+        if self.name == 'turntable':  # the picture of the model is called so
+            raise ConfigError('name: turntable is taken. Choose another name.')
         if self.size_m is None:
             raise ConfigError('size_m: wanted width, depth and height in metres, got none')
         unknown = [face for face in self.faces if face not in FACES]
@@ -138,7 +140,8 @@ def read_box(path: Path) -> Box:
     }
     if not faces:
         raise ConfigError(f'{path}: faces: wanted a photograph of one face at least, got none')
-    camera = read_camera(path.parent / options.camera) if options.camera else None
+    calibration = path.parent / Path(options.camera).expanduser()
+    camera = read_camera(calibration) if options.camera else None
     for file, image in photographs.items():
         height, width = image.shape[:2]
         if camera is not None and camera.size != (width, height):
@@ -181,5 +184,8 @@ def _read_photograph(file: Path, place: str) -> Image:
     except OSError as error:
         raise ConfigError(f'{place}: photo: {file}: {error.strerror}') from error
     if image is None:
-        raise ConfigError(f'{place}: photo: {file} is no complete PNG or JPEG image')
+        raise ConfigError(
+            f'{place}: photo: {file} is no complete PNG or JPEG image. Save it as one: HEIC, and '
+            'photographs with a film behind them, are not read.'
+        )
     return image

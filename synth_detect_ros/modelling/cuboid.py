@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 Vector = tuple[float, float, float]
-# Texels around each face that repeat its border: what a filter reaches beyond it.
-GUTTER = 8
+# Texels around each face that repeat its border: what a mipmap mixes into a face that is drawn
+# small, over the longest side of a face, and their least number.
+GUTTER_SHARE, LEAST_GUTTER = 1 / 16, 8
 
 
 @dataclass(frozen=True)
@@ -73,31 +74,33 @@ def atlas(textures: Mapping[str, Image]) -> tuple[Image, dict[str, NDArray[np.fl
     """Lay the faces out in one image, each with a gutter around it.
 
     Args:
-        textures: (h, w, 3) uint8 RGB of each face in `FACES`.
+        textures: (h, w, 3) uint8 RGB of each face in `FACES`; opposite ones have one size.
 
     Returns:
         The atlas (H, W, 3) uint8 RGB, and for each face the texture coordinates (4, 2) in [0, 1],
         v upward, of its corners in the order of `face_corners`.
     """
-    around = ((GUTTER, GUTTER), (GUTTER, GUTTER), (0, 0))
-    padded = {name: np.pad(image, around, mode='edge') for name, image in textures.items()}
+    gutter = gutter_of(max(max(image.shape) for image in textures.values()))
+    cell = max(image.shape[1] for image in textures.values()) + 2 * gutter
     rows = [(name, face.opposite) for name, face in list(FACES.items())[::2]]
-    height = sum(max(len(padded[name]) for name in row) for row in rows)
-    width = max(sum(padded[name].shape[1] for name in row) for row in rows)
-    canvas = np.zeros((height, width, 3), np.uint8)
-    coordinates, y = {}, 0
+    height, width = sum(len(textures[name]) + 2 * gutter for name, _ in rows), 2 * cell
+    bands, coordinates, y = [], {}, gutter
     for row in rows:
-        x = 0
-        for name in row:
-            h, w = padded[name].shape[:2]
-            canvas[y : y + h, x : x + w] = padded[name]
-            left, top = x + GUTTER, y + GUTTER
-            right, bottom = x + w - GUTTER, y + h - GUTTER
-            edges = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        cells = []
+        for x, name in zip((gutter, cell + gutter), row, strict=True):
+            h, w = textures[name].shape[:2]
+            around = ((gutter, gutter), (gutter, cell - gutter - w), (0, 0))
+            cells.append(np.pad(textures[name], around, mode='edge'))
+            edges = [(x, y), (x + w, y), (x + w, y + h), (x, y + h)]
             coordinates[name] = np.array([(u / width, 1 - v / height) for u, v in edges])
-            x += w
-        y += max(len(padded[name]) for name in row)
-    return canvas, coordinates
+        bands.append(np.hstack(cells))
+        y += len(textures[row[0]]) + 2 * gutter
+    return np.vstack(bands), coordinates
+
+
+def gutter_of(side: int) -> int:
+    """Return the texels around each face in an atlas whose longest face has this side [px]."""
+    return max(round(GUTTER_SHARE * side), LEAST_GUTTER)
 
 
 def obj_text(name: str, size: Vector, coordinates: Mapping[str, NDArray[np.float64]]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from synth_detect_ros.dataset.files import encode_image, write_atomic
-from synth_detect_ros.errors import StorageError
+from synth_detect_ros.errors import ConfigError, StorageError
 from synth_detect_ros.modelling.box_file import Box, FacePhoto, read_box
 from synth_detect_ros.modelling.cuboid import (
     FACES,
@@ -27,8 +27,10 @@ from synth_detect_ros.rendering.mesh import load_mesh
 
 logger = logging.getLogger(__name__)
 
-# Longest side of a face's texture [px]: two of them, and their gutters, fit into 4096.
-LARGEST_SIDE = 2000
+# Longest side of a face's texture [px]: three of them, and their gutters, fit into the 4096 that
+# the renderer keeps of a texture.
+LARGEST_SIDE = 1200
+PICTURE = 'turntable.png'
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +60,13 @@ def model_box(path: Path, out: Path) -> dict[str, FaceTexture]:
         The faces by name.
 
     Raises:
-        ConfigError, GeometryError: see `box_file.read_box`.
+        ConfigError: see `box_file.read_box`; or a photograph would be overwritten.
+        GeometryError: see `box_file.read_box`.
         RenderingError: there is no OpenGL for the turntable; the model is there.
         StorageError: the folder cannot be written.
     """
     box = read_box(path)
+    _spare_photographs(box, out)
     faces = textures_of(box)
     for name, face in faces.items():
         if face.sharpness is None:
@@ -80,8 +84,18 @@ def model_box(path: Path, out: Path) -> dict[str, FaceTexture]:
     objects = yaml.safe_dump({'objects': [entry]}, sort_keys=False)
     write_atomic(out / 'objects.yaml', objects.encode())
     picture = turntable(load_mesh(model, 'm'))
-    write_atomic(out / 'turntable.png', encode_image(picture, 'png'))
+    write_atomic(out / PICTURE, encode_image(picture, 'png'))
     return faces
+
+
+def _spare_photographs(box: Box, out: Path) -> None:
+    photographs = {photo.path.resolve() for photos in box.faces.values() for photo in photos}
+    for file in (f'{box.name}.png', PICTURE):
+        if (out / file).resolve() in photographs:
+            raise ConfigError(
+                f'{out / file} is one of the photographs: the model would overwrite it. Give '
+                'another folder, or the box another name.'
+            )
 
 
 def textures_of(box: Box) -> dict[str, FaceTexture]:

@@ -12,6 +12,8 @@ from synth_detect_ros.geometry.camera import Camera, project, unproject
 Image = NDArray[np.uint8]
 # Sides of a face in a photograph below this show no print [px].
 SMALLEST_SIDE = 8.0
+# Rows of a result that are made at a time.
+STRIP = 64
 # Variance below which a face has no contrast but rounding [grey levels^2].
 FLAT = 0.1
 
@@ -95,29 +97,34 @@ def rectify(
     Source: Hartley & Zisserman 2004, sec. 2.3 and 4.1, the homography of four points.
     """
     plane = corners if camera is None else unproject(camera, corners)[:, :2]
-    fine = [
-        max(1, int(np.ceil(extent / count)))
-        for extent, count in zip(face_extent(corners), size, strict=True)
-    ]
-    width, height = size[0] * fine[0], size[1] * fine[1]
     square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
     homography = _homography(square, plane)
-    u, v = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
-    points = np.stack([*np.meshgrid(u, v), np.ones((height, width))], axis=2) @ homography.T
-    points = points / points[..., 2:]
-    if camera is None:
-        pixels = points[..., :2]
-    else:
-        pixels = project(camera, points.reshape(-1, 3)).reshape(height, width, 2)
-    lookup = pixels.astype(np.float32)
-    face = cv2.remap(
-        photograph,
-        np.ascontiguousarray(lookup[..., 0]),
-        np.ascontiguousarray(lookup[..., 1]),
-        cv2.INTER_CUBIC,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return np.asarray(cv2.resize(face, size, interpolation=cv2.INTER_AREA), np.uint8)
+    extent = face_extent(corners)
+    across, down = (max(1, int(np.ceil(e / n))) for e, n in zip(extent, size, strict=True))
+    u = (np.arange(size[0] * across) + 0.5) / (size[0] * across)
+    strips = []
+    for top in range(0, size[1], STRIP):  # a photograph of 50 megapixels would take gigabytes
+        rows = min(STRIP, size[1] - top)
+        v = (np.arange(top * down, (top + rows) * down) + 0.5) / (size[1] * down)
+        x, y = _lookup(homography, u, v, camera)
+        strip = cv2.remap(photograph, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        strips.append(cv2.resize(strip, (size[0], rows), interpolation=cv2.INTER_AREA))
+    return np.asarray(np.vstack(strips), np.uint8)
+
+
+def _lookup(
+    homography: NDArray[np.float64],
+    u: NDArray[np.float64],
+    v: NDArray[np.float64],
+    camera: Camera | None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return columns and rows (len(v), len(u)) of the photograph where texels are seen."""
+    points = np.stack([*np.meshgrid(u, v), np.ones((len(v), len(u)))], axis=2) @ homography.T
+    points /= points[..., 2:]
+    if camera is not None:
+        points = project(camera, points.reshape(-1, 3)).reshape(len(v), len(u), 2)
+    pixels = points.astype(np.float32)
+    return np.ascontiguousarray(pixels[..., 0]), np.ascontiguousarray(pixels[..., 1])
 
 
 def _homography(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
