@@ -11,22 +11,22 @@ from synth_detect_ros.config import BUILTIN, SynthesizeConfig
 from synth_detect_ros.dataset.inputs import provenance, read_inputs
 from synth_detect_ros.dataset.synthesize import Generator, make_sample
 from synth_detect_ros.options import read_config
-from synth_detect_ros.rendering.primitives import COUNT, SIDE_M, TEXTURE, primitives
+from synth_detect_ros.rendering.primitives import COUNT, SIDE, TEXTURE, primitives
 from synth_detect_ros.rendering.surface import is_closed
 
 PHOTO = np.full((90, 120, 3), (3, 250, 7), np.uint8)
 
 
-def made(seed: int = 0, photographs=(PHOTO,), count: int = COUNT):
-    return primitives(np.random.default_rng(seed), photographs, count)
+def made(seed: int = 0, photographs=(PHOTO,), diameter: float = 0.3, count: int = COUNT):
+    return primitives(np.random.default_rng(seed), photographs, diameter, count)
 
 
 @pytest.mark.parametrize('model', made(), ids=lambda model: model.name)
 def test_solids_are_closed_and_sized_like_things(model) -> None:
     (part,) = model.mesh.parts
     assert is_closed(part.vertices[part.faces.reshape(-1)].astype(np.float64))
-    sides = np.ptp(model.mesh.vertices, axis=0)
-    assert (sides >= SIDE_M[0] * 0.99).all() and (sides <= SIDE_M[1] * 1.01).all()
+    sides = np.ptp(model.mesh.vertices, axis=0) / 0.3
+    assert (sides >= SIDE[0] * 0.99).all() and (sides <= SIDE[1] * 1.01).all()
     outward = ((part.vertices - model.mesh.centre) * part.normals).sum(axis=1)
     assert (outward > 0).all()
 
@@ -56,6 +56,11 @@ def test_seed_decides() -> None:
         np.testing.assert_array_equal(a.mesh.parts[0].texture, b.mesh.parts[0].texture)
         np.testing.assert_array_equal(a.mesh.vertices, b.mesh.vertices)
         assert not np.array_equal(a.mesh.vertices, c.mesh.vertices)
+
+
+def test_they_are_as_large_as_the_objects_they_distract_from() -> None:
+    for small, large in zip(made(diameter=0.02), made(diameter=2.0), strict=True):
+        np.testing.assert_allclose(large.mesh.diameter, 100 * small.mesh.diameter, rtol=1e-4)
 
 
 def test_none_is_legal() -> None:

@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,10 @@ def read_inputs(config: SynthesizeConfig) -> Inputs:
         if not getattr(config, key):
             raise ConfigError(f'{key}: wanted a path, got none; it has no default')
     backgrounds = read_background_set(Path(config.backgrounds))
+    targets = _models(config.objects, config)
     return Inputs(
-        targets=_models(config.objects, config),
-        distractors=_distractors(config, backgrounds),
+        targets=targets,
+        distractors=_distractors(config, backgrounds, targets),
         backgrounds=backgrounds,
         camera=_camera(config, backgrounds),
     )
@@ -80,11 +81,15 @@ def _models(path: str, config: SynthesizeConfig) -> list[ObjectModel]:
     return [replace(model, mesh=with_levels(model.mesh)) for model in models]
 
 
-def _distractors(config: SynthesizeConfig, backgrounds: BackgroundSet) -> list[ObjectModel]:
+def _distractors(
+    config: SynthesizeConfig, backgrounds: BackgroundSet, targets: Sequence[ObjectModel]
+) -> list[ObjectModel]:
     if config.distractors == BUILTIN:
         numbers = _spread(len(backgrounds), TEXTURE_FRAMES)
         photographs = [backgrounds.read(number) for number in numbers]
-        return primitives(np.random.default_rng((_PRIMITIVES, config.seed)), photographs)
+        diameter = float(np.median([model.mesh.diameter for model in targets]))
+        rng = np.random.default_rng((_PRIMITIVES, config.seed))
+        return primitives(rng, photographs, diameter)
     return _models(config.distractors, config) if config.distractors else []
 
 

@@ -26,8 +26,8 @@ Image = NDArray[np.uint8]
 Points = NDArray[np.float64]
 # How many there are; a third of each shape.
 COUNT = 24
-# Longest and shortest side of a solid [m].
-SIDE_M = (0.04, 0.25)
+# Shortest and longest side of a solid over the diameter of the objects it distracts from.
+SIDE = (0.15, 0.8)
 TEXTURE = 256  # side of a texture [px]
 # Sides of a cylinder and meridians of a sphere, and circles of latitude.
 SEGMENTS, CIRCLES = 32, 16
@@ -36,14 +36,18 @@ CROP = (0.2, 0.8)
 
 
 def primitives(
-    rng: np.random.Generator, photographs: Sequence[Image], count: int = COUNT
+    rng: np.random.Generator,
+    photographs: Sequence[Image],
+    diameter: float,
+    count: int = COUNT,
 ) -> list[ObjectModel]:
-    """Return textured solids of random size.
+    """Return textured solids of random size, about as large as the objects they stand beside.
 
     Args:
         rng: source of all chance.
         photographs: (H, W, 3) uint8 RGB images whose parts become textures of every other solid;
             without any, all have patterns.
+        diameter: of the objects they distract from [m].
         count: how many.
     """
     shapes: list[Callable[[np.random.Generator], tuple[Points, Points]]] = [box, cylinder, sphere]
@@ -53,7 +57,7 @@ def primitives(
         positions, uv = shape(rng)
         photographic = bool(photographs) and number // len(shapes) % 2 == 0
         texture = _photograph(rng, photographs) if photographic else _pattern(rng)
-        mesh = Mesh((_part(positions, uv, texture),), closed=True)
+        mesh = Mesh((_part(positions * diameter, uv, texture),), closed=True)
         models.append(ObjectModel(f'{shape.__name__}_{number:02d}', mesh, PoseLimits(), None))
     return models
 
@@ -64,8 +68,8 @@ def _part(positions: Points, uv: Points, texture: Image) -> MeshPart:
 
 
 def box(rng: np.random.Generator) -> tuple[Points, Points]:
-    """Return corners of triangles (3F, 3) [m] and texture coordinates (3F, 2) of a box."""
-    half = rng.uniform(*SIDE_M, 3) / 2
+    """Return corners of triangles (3F, 3) and texture coordinates (3F, 2) of a box."""
+    half = rng.uniform(*SIDE, 3) / 2
     square = np.array([[0, 0], [1, 0], [1, 1], [0, 0], [1, 1], [0, 1]], np.float64)
     positions, uv = [], []
     for axis in range(3):
@@ -80,8 +84,8 @@ def box(rng: np.random.Generator) -> tuple[Points, Points]:
 
 
 def cylinder(rng: np.random.Generator) -> tuple[Points, Points]:
-    """Return corners of triangles (3F, 3) [m] and texture coordinates (3F, 2) of a cylinder."""
-    radius, height = rng.uniform(*SIDE_M, 2) / 2
+    """Return corners of triangles (3F, 3) and texture coordinates (3F, 2) of a cylinder."""
+    radius, height = rng.uniform(*SIDE, 2) / 2
     angle = np.linspace(0, 2 * np.pi, SEGMENTS + 1)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     low, high = (
@@ -104,8 +108,8 @@ def cylinder(rng: np.random.Generator) -> tuple[Points, Points]:
 
 
 def sphere(rng: np.random.Generator) -> tuple[Points, Points]:
-    """Return corners of triangles (3F, 3) [m] and texture coordinates (3F, 2) of a sphere."""
-    radius = rng.uniform(*SIDE_M) / 2
+    """Return corners of triangles (3F, 3) and texture coordinates (3F, 2) of a sphere."""
+    radius = rng.uniform(*SIDE) / 2
     u, v = np.linspace(0, 1, SEGMENTS + 1), np.linspace(0, 1, CIRCLES + 1)
     longitude, latitude = 2 * np.pi * u, np.pi * (v - 0.5)
     rings = [
