@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torchvision
@@ -73,28 +74,18 @@ def _mobilenet_v2(config: DetectorConfig, load: bool) -> Extractor:
 
 def _inception_resnet_v2(config: DetectorConfig, load: bool) -> Extractor:
     net, source = timm_network(config, inception.NAME, load)
-    chain = Chain(
-        inception.chain(net),
-        inception.ENDS,
-        source,
-        mean=inception.MEAN,
-        std=inception.STD,
-        residual=inception.residual_blocks(net),
-    )
-    return _cut(config, chain)
+    return _cut(config, _chain_of(inception, net, source))
 
 
 def _efficientnet_lite0(config: DetectorConfig, load: bool) -> Extractor:
     net, source = efficientnet_lite0.network(config, load)
-    chain = Chain(
-        efficientnet_lite0.chain(net),
-        efficientnet_lite0.ENDS,
-        source,
-        mean=efficientnet_lite0.MEAN,
-        std=efficientnet_lite0.STD,
-        residual=efficientnet_lite0.residual_blocks(net),
-    )
-    return _cut(config, chain)
+    return _cut(config, _chain_of(efficientnet_lite0, net, source))
+
+
+def _chain_of(network: Any, net: nn.Module, source: str) -> Chain:
+    """Return the chain of one of timm's networks that a module of this folder knows."""
+    residual = network.residual_blocks(net)
+    return Chain(network.chain(net), network.ENDS, source, network.MEAN, network.STD, residual)
 
 
 # Builders by the name in the configuration.
