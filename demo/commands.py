@@ -47,6 +47,7 @@ class Runner:
         self._logs.mkdir(parents=True, exist_ok=True)
         self._env = environment(out)
         self._names = names
+        self._background: list[subprocess.Popen] = []
 
     def run(self, log: str, command: Sequence[object], timeout_s: float) -> None:
         """Run a command to its end, its output in view and in `logs/<log>.log`.
@@ -56,8 +57,10 @@ class Runner:
         """
         path = self._logs / f'{log}.log'
         process = self._start(command, subprocess.PIPE)
-        timer = threading.Timer(timeout_s, process.kill)
+        timer, done = threading.Timer(timeout_s, process.kill), threading.Event()
+        watch = threading.Thread(target=self._watch, args=(process, done))
         timer.start()
+        watch.start()
         try:
             with path.open('w') as file:
                 for line in process.stdout:  # a progress bar's carriage return ends a line, too
@@ -68,10 +71,20 @@ class Runner:
         finally:
             late = not timer.is_alive()
             timer.cancel()
+            done.set()
+            watch.join()
             _end(process)
+            process.stdout.close()
         if process.returncode != 0:
             why = f'took longer than {timeout_s:.0f} s' if late else 'failed'
             raise DemoError(f'{command[0]} {why} (status {process.returncode}). Its log: {path}')
+
+    def _watch(self, process: subprocess.Popen, done: threading.Event) -> None:
+        """End a command that would wait for ever: a node that it needs has failed."""
+        while not done.wait(1.0):
+            if any(other.poll() for other in self._background):
+                process.send_signal(signal.SIGINT)
+                return
 
     @contextlib.contextmanager
     def background(self, log: str, command: Sequence[object]) -> Iterator[None]:
@@ -83,11 +96,18 @@ class Runner:
         path = self._logs / f'{log}.log'
         with path.open('wb') as file:
             process = self._start(command, file)
+            self._background.append(process)
+            failed: DemoError | None = None
             try:
                 yield
+            except DemoError as error:
+                failed = error
             finally:
                 early = process.poll()
+                self._background.remove(process)
                 _end(process)
+        if failed and not early:
+            raise failed
         if early:
             tail = '\n'.join(path.read_text(errors='replace').splitlines()[-TAIL:])
             raise DemoError(f'{command[0]} ended with status {early}:\n{tail}')

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ import cv2
 import numpy as np
 import yaml
 from commands import MissingError
+
+from synth_detect_ros.dataset.files import decode_image
 
 HELP = """\
 The demo's real frames come from the Debian and Ubuntu package opencv-doc. Where it cannot be
@@ -49,12 +52,15 @@ class Given:
     photographs: Path | None
 
 
-def prepare(settings: Mapping[str, Any], given: Given, folder: Path) -> dict[str, int]:
+def prepare(
+    settings: Mapping[str, Any], given: Given, packages: Path, folder: Path
+) -> dict[str, int]:
     """Lay out everything that the other stages read.
 
     Args:
         settings: `material` of the settings file.
         given: what need not be fetched.
+        packages: folder in which fetched packages are kept.
         folder: gets the video, frames/, photographs/, box.yaml, camera.yaml, test.json,
             second_half.json and first_half/, a data set.
 
@@ -67,7 +73,7 @@ def prepare(settings: Mapping[str, Any], given: Given, folder: Path) -> dict[str
     labels = Path(settings['labels'])
     package = None
     if given.video is None or given.photographs is None:
-        package = fetch_package(settings['package'], folder, settings['least_photographs'])
+        package = fetch_package(settings['package'], packages, settings['least_photographs'])
     video = folder / settings['video']
     _copy_video(given.video or _find(package, settings['video']), video)
     content = json.loads((labels / 'annotations.json').read_text())
@@ -161,7 +167,7 @@ def _copy_video(source: Path, target: Path) -> None:
     try:
         with gzip.open(source) if source.suffix == '.gz' else source.open('rb') as file:
             target.write_bytes(file.read())
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise MissingError(f'VIDEO: {source} cannot be read: {error}') from error
 
 
@@ -190,8 +196,9 @@ def _extract(video: Path, check: Mapping[str, Any], names: set[str], folder: Pat
                     f'VIDEO: {video}: wanted box.mp4 of OpenCV, but frame {count} differs by '
                     f'{difference:.0f} grey levels in the mean: it is another video'
                 )
-        if (name := f'{count:06d}.png') in names:
-            cv2.imwrite(str(folder / name), frame)
+        name = f'{count:06d}.png'
+        if name in names and not cv2.imwrite(str(folder / name), frame):
+            raise MissingError(f'{folder / name} cannot be written: is the disk full?')
         count += 1
     capture.release()
     if count != check['frames'] or size != check['size']:
@@ -210,7 +217,8 @@ def _photographs(
         MissingError: there are too few.
     """
     if given is not None:
-        files = sorted(p for p in given.glob('*') if p.suffix.lower() in ('.jpg', '.jpeg', '.png'))
+        kinds = ('.jpg', '.jpeg', '.png')
+        files = sorted(p for p in given.glob('*') if p.suffix.lower() in kinds and p.is_file())
     else:
         assert package is not None
         places: dict[str, Path] = {}
@@ -224,6 +232,9 @@ def _photographs(
         )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    broken = [file for file in files if decode_image(file.read_bytes()) is None]
+    if broken:
+        raise MissingError(f'PHOTOS: {broken[0]} is no complete image: repair it or take it away')
     for number, file in enumerate(files):
         shutil.copyfile(file, folder / f'{number:03d}_{file.name}')
     return len(files)

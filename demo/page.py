@@ -34,8 +34,8 @@ PACKAGES = (
 )
 
 
-def write_page(demo: Demo, records: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
-    """Write `index.html`.
+def write_page(demo: Demo, records: Mapping[str, Any], metrics: Mapping[str, Any]) -> Path:
+    """Write `index.html`; return it.
 
     Args:
         demo: settings and folders.
@@ -60,7 +60,9 @@ def write_page(demo: Demo, records: Mapping[str, Any], metrics: Mapping[str, Any
         for number, (title, text, *body) in enumerate(sections, start=1)
     ]
     text = page('synth_detect_ros: the whole path', lead, [_headline(metrics), *parts])
-    (demo.out / 'index.html').write_text(text)
+    file = demo.out / 'index.html'
+    file.write_text(text)
+    return file
 
 
 def machine() -> str:
@@ -197,8 +199,8 @@ def _real(demo: Demo, records: Mapping[str, Any]) -> Section:
         if name.startswith('evaluate_')
     ]
     text = (
-        'COCO metrics on real labelled frames, of a room and a camera that no image of the '
-        'training shows. Green: the label. Other colours: what the detector found.'
+        'COCO metrics on real labelled frames, none of which trained the frozen detector. '
+        f'{demo.settings["labels"]} Green: the label. Other colours: what the detector found.'
     )
     return 'Evaluate on real frames', text, *parts, *folded
 

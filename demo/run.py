@@ -7,6 +7,7 @@ done before with the same inputs is not repeated.
 import argparse
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ FILES = ('images', 'annotations')
 def main() -> int:
     """Run the demo; return the exit status: 0 done, 1 a stage failed, 2 the data are missing."""
     arguments = parse()
-    out, material = arguments.out.resolve(), arguments.material.resolve()
+    out, material = arguments.out.resolve(), arguments.material.resolve() / 'cookie_box'
     places = {'MATERIAL': material, 'OUT': out, 'DEMO': DEMO}
     for name in ('data', 'weights'):
         if folder := getattr(arguments, name):
@@ -38,11 +39,9 @@ def main() -> int:
     except DemoError as error:
         print(f'\n{error}', file=sys.stderr)
         return 2 if isinstance(error, MissingError) else 1
-    metrics = summary(records)
+    metrics = {**summary(records), 'commit': commit()}
     (out / 'metrics.json').write_text(json.dumps(metrics, indent=2) + '\n')
-    page = out / 'index.html'
-    if not _is_current(page, [out / name / 'stage.json' for name in records]):
-        write_page(demo, records, metrics)
+    page = write_page(demo, records, metrics)
     print(f'\n{json.dumps(metrics, indent=2)}\n\n{page}')
     return check(metrics, demo.settings)
 
@@ -63,7 +62,8 @@ def parse() -> argparse.Namespace:
         help='train these beside the frozen detector, for the same time: naive, nothing frozen; '
         'real, on the first half of the labelled frames, nothing frozen',
     )  # fmt: skip
-    parser.add_argument('--detector', default='faster_rcnn', help='architecture')
+    choices = ('faster_rcnn', 'mask_rcnn')
+    parser.add_argument('--detector', default=choices[0], choices=choices, help='architecture')
     parser.add_argument('--quick', action='store_true', help='all stages in small')
     parser.add_argument('--out', type=Path, default=ROOT / 'build' / 'demo', help='results')
     parser.add_argument(
@@ -149,19 +149,20 @@ def _peer(data: Path, script: str) -> Path | None:
 
 def run_stages(
     demo: stages.Demo, arguments: argparse.Namespace, material: Path
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, stages.Record]:
     """Do all stages, in order; return their records by name.
 
     Raises:
         DemoError: a command failed, or something cannot be had.
     """
-    records: dict[str, dict[str, Any]] = {}
+    records: dict[str, stages.Record] = {}
     if 'material' in demo.settings:
         given = Given(arguments.video, arguments.photos)
         records['material'] = stages.fetch(demo, given, material)
-        records['model'] = stages.model(demo)
-    records['extractor'] = stages.extractor(demo)
-    records['capture'] = stages.capture(demo)
+        records['model'] = stages.model(demo, records['material'])
+    before = list(records.values())
+    records['extractor'] = stages.extractor(demo)  # early: without one the rest is in vain
+    records['capture'] = stages.capture(demo, before)
     usual = demo.settings['evaluate']
     # What a real twin was trained on is no test for it.
     rest = demo.settings['real_twin']['evaluate'] if stages.REAL in arguments.twins else {}
@@ -179,10 +180,14 @@ def run_stages(
     return records
 
 
-def _is_current(page: Path, made_from: list[Path]) -> bool:
-    """Return whether the page is younger than its stages and than the code that writes it."""
-    sources = [*made_from, *DEMO.glob('*.py')]
-    return page.is_file() and page.stat().st_mtime > max(s.stat().st_mtime for s in sources)
+def commit() -> str:
+    """Return the commit of this checkout, `-dirty` behind it when files differ; '' without git."""
+    command = ['git', 'describe', '--always', '--dirty']
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return ''
+    return done.stdout.strip()
 
 
 def summary(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

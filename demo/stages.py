@@ -6,8 +6,8 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ CAMERA_TOPICS = {'image': '/camera/image_raw', 'camera_info': '/camera/camera_in
 # Detectors that are trained: name of the stages, what they learn from, freeze policy.
 FROZEN, NAIVE, REAL = 'frozen', 'naive', 'real'
 POLICIES = {FROZEN: 'first_stage', NAIVE: 'none', REAL: 'none'}
+# What `Demo.stage` returns.
+Record = Mapping[str, Any]
 # Extractors in order of preference, when no weights are given.
 EXTRACTORS = ('mobilenet_v2', 'efficientnet_lite0')
 HUB_PATIENCE_S = 20.0
@@ -41,7 +43,7 @@ class Demo:
 
     def stage(
         self, name: str, inputs: Mapping[str, Any], work: Callable[[Path], dict[str, Any]]
-    ) -> dict[str, Any]:
+    ) -> Record:
         """Do a stage, unless it was done before with the same inputs.
 
         Args:
@@ -59,8 +61,8 @@ class Demo:
         if stored.get('key') == key and 'results' in stored:
             print(f'== {name}: done before, kept', flush=True)
             return stored
-        if stored.get('key') != key:
-            shutil.rmtree(folder, ignore_errors=True)
+        if record.is_file() and stored.get('key') != key:  # without a record it is not ours
+            shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         record.write_text(json.dumps({'key': key}))
         print(f'== {name}', flush=True)
@@ -77,58 +79,73 @@ class Demo:
         return done
 
 
-def fetch(demo: Demo, given: material.Given, folder: Path) -> dict[str, Any]:
+def fetch(demo: Demo, given: material.Given, folder: Path) -> Record:
     """Lay out the real frames that a bare clone lacks.
 
     Args:
         demo: the demo.
         given: what the user gave by hand.
-        folder: $MATERIAL, shared by demos of several sizes.
+        folder: $MATERIAL, shared by demos of several sizes; it holds its own record. Fetched
+            packages are kept beside it.
     """
     settings = demo.settings['material']
 
-    def work(_: Path) -> dict[str, Any]:
-        return material.prepare(settings, given, folder)
+    def work(folder: Path) -> dict[str, Any]:
+        return material.prepare(settings, given, folder.parent, folder)
 
     files = sorted(Path(settings['labels']).iterdir())
     inputs = {'settings': settings, 'given': str(given), 'labels': [_hash(f) for f in files]}
-    if not folder.is_dir():  # it was removed, or lies elsewhere now
-        shutil.rmtree(demo.out / 'material', ignore_errors=True)
-    return demo.stage('material', inputs, work)
+    return replace(demo, out=folder.parent).stage(folder.name, inputs, work)
 
 
-def model(demo: Demo) -> dict[str, Any]:
-    """Make the CAD model of the box from photographs of its faces."""
+def model(demo: Demo, fetched: Record) -> Record:
+    """Make the CAD model of the box from photographs of its faces.
+
+    Args:
+        demo: the demo.
+        fetched: record of `fetch`.
+    """
     box = Path(demo.settings['model'])
 
     def work(folder: Path) -> dict[str, Any]:
         demo.runner.run('model', ['synth-detect', 'model-box', box, '--out', folder], 120)
-        return {'files': sorted(path.name for path in folder.iterdir())}
+        return {}
 
-    return demo.stage('model', {'box': _hash(box)}, work)
+    return demo.stage('model', {'material': fetched['key']}, work)
 
 
 def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def extractor(demo: Demo) -> dict[str, Any]:
-    """Choose the extractor: given weights, else the first one whose weights can be had."""
-    weights = demo.settings['train'].get('weights')
+def extractor(demo: Demo) -> Record:
+    """Choose the extractor: given weights, else the first one whose weights can be had.
 
-    def work(_: Path) -> dict[str, Any]:
-        if weights:
-            found = {'backbone': EXTRACTORS[0], 'weights': weights, 'why': 'WEIGHTS is given'}
-        else:
-            found = _first_to_be_had()
-        print(f'    extractor: {found["backbone"]}, {found["why"]}', flush=True)
-        return found
+    What an earlier run chose comes first: a hub that comes or goes is no reason to train again.
 
-    return demo.stage('extractor', {'weights': weights}, work)
+    Raises:
+        MissingError: none can be had; the message says what to do.
+    """
+    weights, memory = demo.settings['train'].get('weights'), demo.out / 'extractor.json'
+    start = time.monotonic()
+    if weights:
+        if not Path(weights).is_file():
+            raise MissingError(f'WEIGHTS: there is no {weights}')
+        found = {'backbone': EXTRACTORS[0], 'weights': weights, 'why': 'WEIGHTS is given'}
+    else:
+        stored = json.loads(memory.read_text()) if memory.is_file() else {}
+        found = first_to_be_had(stored)
+        memory.write_text(json.dumps(found))
+    print(f'== extractor: {found["backbone"]}, {found["why"]}', flush=True)
+    seconds = round(time.monotonic() - start, 1)
+    return {'key': '', 'seconds': seconds, 'commands': [], 'results': found}
 
 
-def _first_to_be_had() -> dict[str, str]:
+def first_to_be_had(stored: Mapping[str, str]) -> dict[str, str]:
     """Return the first extractor whose weights a hub or a package gives, and why it is that one.
+
+    Args:
+        stored: what was chosen before; {} for nothing.
 
     Raises:
         MissingError: none can be had; the message says what to do.
@@ -137,25 +154,38 @@ def _first_to_be_had() -> dict[str, str]:
     from synth_detect_ros.detectors.backbones import build_extractor  # noqa: PLC0415
     from synth_detect_ros.errors import WeightsError  # noqa: PLC0415
 
-    before, why = socket.getdefaulttimeout(), 'its weights come from the hub of torchvision'
+    names = sorted(EXTRACTORS, key=lambda name: name != stored.get('backbone'))
+    before, reasons = socket.getdefaulttimeout(), []
     socket.setdefaulttimeout(HUB_PATIENCE_S)
     try:
-        for name in EXTRACTORS:
+        for name in names:
             try:
                 source = build_extractor(DetectorConfig(backbone=name)).source
             except WeightsError as error:
-                why, last = f'since {str(error).partition(". ")[0]}', error
+                reasons.append(str(error))
                 continue
-            return {'backbone': name, 'weights': 'default', 'why': why, 'source': source}
+            why = f'its weights come from {source}'
+            if reasons:
+                why += f', since {reasons[0].partition(". ")[0]}'
+            if name == stored.get('backbone'):
+                why = stored['why']
+            return {'backbone': name, 'weights': 'default', 'why': why}
     finally:
         socket.setdefaulttimeout(before)
-    raise MissingError(f'no extractor can be had: {last}')
+    raise MissingError(f'no extractor can be had: {reasons[-1]}')
 
 
-def capture(demo: Demo) -> dict[str, Any]:
-    """Replay real frames as a live camera; capture backgrounds from it and render the data set."""
+def capture(demo: Demo, before: Sequence[Record]) -> Record:
+    """Replay real frames as a live camera; capture backgrounds from it and render the data set.
+
+    Args:
+        demo: the demo.
+        before: records of the stages that made frames and models, if any did.
+    """
     settings = {k: demo.settings[k] for k in ('objects', 'distractors', 'capture', 'synthesize')}
-    meshes = [_hash(Path(facts['mesh'])) for facts in settings['objects'].values()]
+    # With what lies beside them: materials and textures.
+    folders = [Path(facts['mesh']).parent for facts in settings['objects'].values()]
+    meshes = [_hash(file) for f in folders for file in sorted(f.iterdir()) if _is_model(file)]
 
     def work(folder: Path) -> dict[str, Any]:
         config = _write_synthesize_config(demo, folder)
@@ -180,7 +210,13 @@ def capture(demo: Demo) -> dict[str, Any]:
             'images_per_second': timing['images_per_second'],
         }
 
-    return demo.stage('capture', {'settings': settings, 'meshes': meshes}, work)
+    keys = [record['key'] for record in before]
+    inputs = {'settings': settings, 'meshes': meshes, 'before': keys}
+    return demo.stage('capture', inputs, work)
+
+
+def _is_model(file: Path) -> bool:
+    return file.is_file() and file.suffix != '.json'  # the record of a stage changes with time
 
 
 def _node(name: str, parameters: Mapping[str, Any], remappings: Mapping[str, str]) -> list[str]:
@@ -217,9 +253,7 @@ def _write_synthesize_config(demo: Demo, folder: Path) -> Path:
     return folder / 'synthesize.yaml'
 
 
-def train(
-    demo: Demo, images: Mapping[str, Any], chosen: Mapping[str, Any], detector: str, kind: str
-) -> dict[str, Any]:
+def train(demo: Demo, images: Record, chosen: Record, detector: str, kind: str) -> Record:
     """Train a detector.
 
     Args:
@@ -257,8 +291,9 @@ def train(
             'model': bundle,
         }
 
-    inputs = {'images': images['key'], 'options': options, 'preset': settings['preset']}
-    return demo.stage(f'train_{kind}', {**inputs, 'kind': kind}, work)
+    preset = _hash(_preset(settings['preset']))
+    inputs = {'images': images['key'], 'options': options, 'preset': preset, 'kind': kind}
+    return demo.stage(f'train_{kind}', inputs, work)
 
 
 def _preset(name: str) -> Path:
@@ -270,9 +305,7 @@ def bundle_of(demo: Demo, kind: str) -> Path:
     return demo.out / f'train_{kind}' / 'run' / 'bundle'
 
 
-def evaluate(
-    demo: Demo, trained: Mapping[str, Any], kind: str, sets: Mapping[str, Any]
-) -> dict[str, Any]:
+def evaluate(demo: Demo, trained: Record, kind: str, sets: Mapping[str, Any]) -> Record:
     """Score a detector on real labelled frames.
 
     Args:
@@ -301,13 +334,16 @@ def evaluate(
             }
         return results
 
-    inputs = {'train': trained['key'], 'sets': dict(sets)}
+    truths = [_hash(Path(facts['annotations'])) for facts in sets.values()]
+    inputs = {'train': trained['key'], 'sets': dict(sets), 'truths': truths}
     return demo.stage(f'evaluate_{kind}', inputs, work)
 
 
 def present(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the COCO mapping of a labelled set without images whose files are not there."""
+    """Return the COCO mapping of a labelled set; of a `partial` one, what has image files."""
     content = json.loads(Path(facts['annotations']).read_text())
+    if not facts.get('partial'):
+        return content
     folder = Path(facts['images'])
     images = [row for row in content['images'] if (folder / row['file_name']).is_file()]
     ids = {row['id'] for row in images}
@@ -315,7 +351,7 @@ def present(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, 'images': images, 'annotations': rows}
 
 
-def live(demo: Demo, trained: Mapping[str, Any]) -> dict[str, Any]:
+def live(demo: Demo, trained: Record) -> Record:
     """Measure the live node in a real graph, fed by replayed real frames, and picture it."""
     settings, bundle = demo.settings['live'], bundle_of(demo, FROZEN)
 
@@ -338,7 +374,7 @@ def live(demo: Demo, trained: Mapping[str, Any]) -> dict[str, Any]:
     return demo.stage('live', {'train': trained['key'], 'settings': settings}, work)
 
 
-def generator(demo: Demo, data: Path, peer: Path | None) -> dict[str, Any]:
+def generator(demo: Demo, data: Path, peer: Path | None) -> Record:
     """Measure the generator, beside a plain pyrender script where that is at hand."""
     settings = demo.settings['generator']
 

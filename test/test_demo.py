@@ -4,7 +4,9 @@ import gzip
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,7 +18,11 @@ sys.path.insert(0, str(ROOT / 'demo'))
 
 import material  # noqa: E402
 import run  # noqa: E402
-from commands import MissingError  # noqa: E402
+import stages  # noqa: E402
+from commands import DemoError, MissingError, Runner  # noqa: E402
+
+from synth_detect_ros.config import DetectorConfig  # noqa: E402
+from synth_detect_ros.errors import WeightsError  # noqa: E402
 
 GIVEN = material.Given(None, None)
 
@@ -77,7 +83,7 @@ def given(tmp_path: Path, **changes: Path) -> material.Given:
 
 def test_everything_is_laid_out(settings: dict, tmp_path: Path) -> None:
     out = tmp_path / 'material'
-    counts = material.prepare(settings, given(tmp_path), out)
+    counts = material.prepare(settings, given(tmp_path), tmp_path, out)
     assert counts == {
         'photographs': 5, 'frames': 12, 'test': 8, 'second_half': 4, 'first_half': 4,
     }  # fmt: skip
@@ -88,7 +94,7 @@ def test_everything_is_laid_out(settings: dict, tmp_path: Path) -> None:
 
 def test_frames_near_a_texture_are_not_scored(settings: dict, tmp_path: Path) -> None:
     out = tmp_path / 'material'
-    material.prepare(settings, given(tmp_path), out)
+    material.prepare(settings, given(tmp_path), tmp_path, out)
     parts = {
         name: json.loads((out / file).read_text())
         for name, file in (
@@ -110,7 +116,7 @@ def test_compressed_video_is_unpacked(settings: dict, tmp_path: Path) -> None:
     plain = write_video(tmp_path / 'plain.avi', frames(12))
     packed = tmp_path / 'video.avi.gz'
     packed.write_bytes(gzip.compress(plain.read_bytes()))
-    material.prepare(settings, given(tmp_path, video=packed), tmp_path / 'material')
+    material.prepare(settings, given(tmp_path, video=packed), tmp_path, tmp_path / 'material')
     assert (tmp_path / 'material/video.avi').read_bytes() == plain.read_bytes()
 
 
@@ -125,13 +131,13 @@ def test_compressed_video_is_unpacked(settings: dict, tmp_path: Path) -> None:
 def test_another_video_is_refused(settings, tmp_path, images, message) -> None:
     video = write_video(tmp_path / 'other.avi', images)
     with pytest.raises(MissingError, match=message):
-        material.prepare(settings, given(tmp_path, video=video), tmp_path / 'material')
+        material.prepare(settings, given(tmp_path, video=video), tmp_path, tmp_path / 'material')
 
 
 def test_video_that_is_not_there_is_named(settings: dict, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match=r'VIDEO: .*gone.avi cannot be read'):
         material.prepare(
-            settings, given(tmp_path, video=tmp_path / 'gone.avi'), tmp_path / 'material'
+            settings, given(tmp_path, video=tmp_path / 'gone.avi'), tmp_path, tmp_path / 'material'
         )
 
 
@@ -139,19 +145,37 @@ def test_too_few_photographs_are_refused(settings: dict, tmp_path: Path) -> None
     (tmp_path / 'few').mkdir()
     with pytest.raises(MissingError, match='PHOTOS: wanted 3 photographs or more, got 0'):
         material.prepare(
-            settings, given(tmp_path, photographs=tmp_path / 'few'), tmp_path / 'material'
+            settings,
+            given(tmp_path, photographs=tmp_path / 'few'),
+            tmp_path,
+            tmp_path / 'material',
         )
+
+
+def test_broken_photograph_is_named(settings: dict, tmp_path: Path) -> None:
+    (tmp_path / 'photos/half.jpg').write_bytes((tmp_path / 'photos/0.jpg').read_bytes()[:400])
+    (tmp_path / 'photos/folder.png').mkdir()  # no photograph, and none that is counted
+    with pytest.raises(MissingError, match=r'PHOTOS: .*half\.jpg is no complete image'):
+        material.prepare(settings, given(tmp_path), tmp_path, tmp_path / 'material')
+
+
+def test_cut_video_archive_is_named(settings: dict, tmp_path: Path) -> None:
+    video = write_video(tmp_path / 'whole.avi', frames(12))
+    packed = tmp_path / 'cut.avi.gz'
+    packed.write_bytes(gzip.compress(video.read_bytes())[:-50])
+    with pytest.raises(MissingError, match=r'VIDEO: .*cut\.avi\.gz cannot be read'):
+        material.prepare(settings, given(tmp_path, video=packed), tmp_path, tmp_path / 'material')
 
 
 def test_without_apt_both_files_are_named(settings: dict, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv('PATH', str(tmp_path))
     with pytest.raises(MissingError) as error:
-        material.prepare(settings, GIVEN, tmp_path / 'material')
+        material.prepare(settings, GIVEN, tmp_path, tmp_path / 'material')
     text = str(error.value)
     assert 'there is no apt-get on this machine' in text
     assert 'make demo VIDEO=/path/to/box.mp4 PHOTOS=/path/to/photographs' in text
     assert 'folder of 3 photographs or more' in text
-    assert not list((tmp_path / 'material').iterdir())
+    assert not list(tmp_path.glob('*package*'))
 
 
 def stand_in(folder: Path, name: str, script: str) -> None:
@@ -177,16 +201,16 @@ def test_package_is_fetched_once(settings: dict, tmp_path: Path, package: Path) 
     (package / 'video.avi.gz').write_bytes(gzip.compress(video.read_bytes()))
     for number, image in enumerate(frames(5, seed=1)):
         cv2.imwrite(str(package / f'{number}.jpg'), image)
-    counts = material.prepare(settings, GIVEN, tmp_path / 'material')
+    counts = material.prepare(settings, GIVEN, tmp_path, tmp_path / 'material')
     assert counts['photographs'] == 3  # those that the settings name
     stand_in(tmp_path / 'tools', 'apt-get', 'exit 1')
-    assert material.prepare(settings, GIVEN, tmp_path / 'material') == counts
+    assert material.prepare(settings, GIVEN, tmp_path, tmp_path / 'material') == counts
 
 
 def test_moved_video_is_named(settings: dict, tmp_path: Path, package: Path) -> None:
     (package / 'readme').touch()
     with pytest.raises(MissingError, match=r'holds no video\.avi: .*make demo VIDEO=/path'):
-        material.prepare(settings, GIVEN, tmp_path / 'material')
+        material.prepare(settings, GIVEN, tmp_path, tmp_path / 'material')
 
 
 def test_lists_of_its_own_serve_where_the_system_has_none(
@@ -235,6 +259,148 @@ def test_labels_of_the_demo_are_sound() -> None:
         low, high = points.min(axis=0), points.max(axis=0)
         x, y, width, height = row['bbox']
         np.testing.assert_allclose([x, y, x + width, y + height], [*low, *high], atol=0.2)
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> stages.Demo:
+    return stages.Demo({'train': {}}, tmp_path / 'out', Runner(tmp_path / 'out', {}))
+
+
+def test_a_stage_is_done_once_for_the_same_inputs(demo: stages.Demo) -> None:
+    done: list[str] = []
+
+    def work(folder: Path) -> dict[str, int]:
+        done.append(folder.name)
+        (folder / f'{len(done)}').touch()
+        return {'n': len(done)}
+
+    first = demo.stage('one', {'a': 1}, work)
+    assert demo.stage('one', {'a': 1}, work) == first and done == ['one']
+    assert demo.stage('one', {'a': 2}, work)['results'] == {'n': 2}
+    assert {p.name for p in (demo.out / 'one').iterdir()} == {'2', 'stage.json'}
+
+
+def test_a_folder_without_a_record_is_never_emptied(demo: stages.Demo) -> None:
+    (demo.out / 'mine').mkdir()
+    (demo.out / 'mine/precious').touch()
+    demo.stage('mine', {}, lambda folder: {})
+    assert (demo.out / 'mine/precious').exists()
+
+
+def test_interrupted_stage_goes_on_where_it_was(demo: stages.Demo) -> None:
+    def interrupted(folder: Path) -> dict[str, int]:
+        (folder / 'half').touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        demo.stage('one', {}, interrupted)
+    found = demo.stage('one', {}, lambda f: {'there': (f / 'half').exists()})
+    assert found['results'] == {'there': True}
+
+
+def offline(*names: str):
+    def build(config: DetectorConfig) -> SimpleNamespace:
+        if config.backbone in names:
+            raise WeightsError(f'{config.backbone} cannot be downloaded (no network). Fetch it.')
+        return SimpleNamespace(source=f'the source of {config.backbone}')
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ('gone', 'backbone', 'why'),
+    [
+        ((), 'mobilenet_v2', 'its weights come from the source of mobilenet_v2'),
+        (
+            ('mobilenet_v2',),
+            'efficientnet_lite0',
+            'its weights come from the source of efficientnet_lite0, since mobilenet_v2 cannot be '
+            'downloaded (no network)',
+        ),
+    ],
+)
+def test_extractor_falls_back_and_says_why(demo, monkeypatch, capsys, gone, backbone, why) -> None:
+    monkeypatch.setattr('synth_detect_ros.detectors.backbones.build_extractor', offline(*gone))
+    found = stages.extractor(demo)['results']
+    assert (found['backbone'], found['why']) == (backbone, why)
+    assert f'{backbone}, {why}' in capsys.readouterr().out
+
+
+def test_extractor_of_an_earlier_run_stays(demo: stages.Demo, monkeypatch) -> None:
+    where = 'synth_detect_ros.detectors.backbones.build_extractor'
+    monkeypatch.setattr(where, offline('mobilenet_v2'))
+    first = stages.extractor(demo)['results']
+    monkeypatch.setattr(where, offline())
+    assert stages.extractor(demo)['results'] == first
+    monkeypatch.setattr(where, offline('efficientnet_lite0'))
+    assert stages.extractor(demo)['results']['backbone'] == 'mobilenet_v2'
+
+
+def test_without_any_extractor_the_demo_ends(demo: stages.Demo, monkeypatch) -> None:
+    where = 'synth_detect_ros.detectors.backbones.build_extractor'
+    monkeypatch.setattr(where, offline(*stages.EXTRACTORS))
+    with pytest.raises(MissingError, match='no extractor can be had: efficientnet_lite0 cannot'):
+        stages.extractor(demo)
+
+
+def test_weights_that_are_not_there_are_named_at_once(demo: stages.Demo) -> None:
+    demo.settings['train']['weights'] = '/nowhere/net.safetensors'
+    with pytest.raises(MissingError, match=r'WEIGHTS: there is no /nowhere/net\.safetensors'):
+        stages.extractor(demo)
+
+
+def test_labels_without_files_are_dropped_from_partial_sets_only(tmp_path: Path) -> None:
+    (tmp_path / '0.png').touch()
+    content = {
+        'images': [{'id': 0, 'file_name': '0.png'}, {'id': 1, 'file_name': '1.png'}],
+        'annotations': [{'image_id': 0}, {'image_id': 1}],
+    }
+    file = tmp_path / 'labels.json'
+    file.write_text(json.dumps(content))
+    facts = {'annotations': str(file), 'images': str(tmp_path)}
+    assert stages.present(facts) == content
+    kept = stages.present({**facts, 'partial': True})
+    assert [row['id'] for row in kept['images']] == [0]
+    assert kept['annotations'] == [{'image_id': 0}]
+
+
+def test_a_command_ends_when_a_node_it_needs_fails(tmp_path: Path) -> None:
+    runner = Runner(tmp_path, {})
+    fails = [sys.executable, '-c', 'import sys; sys.exit("no such topic")']
+    waits = [sys.executable, '-c', 'import time; time.sleep(60)']
+    start = time.monotonic()
+    with pytest.raises(DemoError, match='no such topic'), runner.background('node', fails):
+        runner.run('command', waits, timeout_s=50)
+    assert time.monotonic() - start < 30
+
+
+def test_a_command_that_fails_is_named_with_its_log(tmp_path: Path) -> None:
+    fails = [sys.executable, '-c', 'import sys; sys.exit(3)']
+    with pytest.raises(DemoError, match=r'failed \(status 3\)\. Its log: .*logs/name\.log'):
+        Runner(tmp_path, {}).run('name', fails, timeout_s=20)
+
+
+SCORES = {'AP': 0.5, 'AP50': 0.9, 'AP75': 0.4, 'AR100': 0.6}
+
+
+def test_metrics_hold_what_every_detector_reached() -> None:
+    row = {'boxes': {**SCORES, 'more': 1}, 'masks': None, 'images': 3, 'ms_per_image': 2.0}
+    trained = {'images': 7, 'steps': 5, 'seconds': 9.0, 'model': {}}
+    records = {
+        'extractor': {'backbone': 'net', 'why': 'because'},
+        'capture': {'frames': 4, 'images': 7, 'images_per_second': 3.0},
+        'train_frozen': trained,
+        'evaluate_frozen': {'box': {**row, 'masks': SCORES}},
+        'train_real': trained,
+        'evaluate_real': {'second half': row},
+        'live': {'inference_ms': 1.0, 'overhead_ms': 2.0, 'age_ms_p95': 3.0},
+    }
+    found = run.summary({k: {'results': v, 'seconds': 10} for k, v in records.items()})
+    assert found['real'] == {
+        'frozen': {'box': {'boxes': SCORES, 'masks': SCORES}},
+        'real': {'second half': {'boxes': SCORES}},
+    }
+    assert found['train']['real']['steps'] == 5 and found['seconds'] == 70
 
 
 @pytest.mark.parametrize(('found', 'status'), [(0.9, 0), (0.5, 0), (0.49, 1), (None, 1)])

@@ -91,7 +91,7 @@ def without_hub(create):
 )
 def test_packaged_weights_know_photographs(package, photo, classes):
     """ImageNet's classes: 950 orange, 951 lemon, 335 fox squirrel."""
-    files = sorted((ROOT / 'build/material/photographs').glob(f'*_{photo}'))
+    files = sorted((ROOT / 'build/material/cookie_box/photographs').glob(f'*_{photo}'))
     if not files:
         pytest.skip('needs photographs: make demo fetches them into build/material')
     net, _ = efficientnet_lite0.network(detector_config(backbone=NAME, weights='default'), True)
