@@ -35,6 +35,20 @@ def test_a_table_of_numbers_has_a_figure_before_it(document: Path) -> None:
         assert marked or not measured, f'{document.name}:{number}: {line}'
 
 
+def test_results_of_the_demo_say_where_they_come_from() -> None:
+    text = (ROOT / 'README.md').read_text()
+    results = text.partition('## What it reaches')[2].partition('\n## ')[0]
+    assert figures.MARK.search(results)
+
+
+@pytest.mark.parametrize('document', DOCUMENTS, ids=lambda path: path.name)
+def test_marked_commits_are_of_this_history(document: Path) -> None:
+    if figures.git('rev-parse', '--is-shallow-repository') != 'false':
+        pytest.skip('needs the whole history: not a checkout, or a shallow clone')
+    for figure in figures.read_figures(document):
+        assert figures.commits_since(figure) >= 0
+
+
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(figures, 'ROOT', tmp_path)

@@ -48,7 +48,7 @@ def read_figures(document: Path) -> Iterator[Figure]:
         ValueError: a comment that begins like one of these is not one.
     """
     for number, line in enumerate(document.read_text().splitlines(), start=1):
-        if not line.startswith('<!-- measured'):
+        if not line.lstrip().startswith('<!-- measured'):
             continue
         match, place = MARK.fullmatch(line.strip()), f'{document.relative_to(ROOT)}:{number}'
         if match is None:
@@ -57,19 +57,29 @@ def read_figures(document: Path) -> Iterator[Figure]:
 
 
 def commits_since(figure: Figure) -> int:
-    """Return how many commits have changed what a figure measures.
+    """Return how many commits have changed what a figure measures; uncommitted changes are one.
 
     Raises:
-        ValueError: the commit or one of the files is not there.
+        ValueError: one of the files is not there, or the commit is none of this branch.
     """
     gone = [path for path in figure.code if not (ROOT / path).exists()]
     if gone:
         raise ValueError(f'{figure.place}: there is no {gone[0]}')
-    command = ['git', 'rev-list', '--count', f'{figure.commit}..HEAD', '--', *figure.code]
+    if git('merge-base', '--is-ancestor', figure.commit, 'HEAD') is None:
+        raise ValueError(
+            f'{figure.place}: there is no commit {figure.commit} before this one (a shallow clone '
+            'lacks old ones: git fetch --unshallow)'
+        )
+    count = git('rev-list', '--count', f'{figure.commit}..HEAD', '--', *figure.code)
+    changed = git('status', '--porcelain', '--untracked-files=no', '--', *figure.code)
+    return int(count or 0) + bool(changed)
+
+
+def git(*words: str) -> str | None:
+    """Return what a git command prints; None when it fails."""
+    command = ['git', *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ValueError(f'{figure.place}: there is no commit {figure.commit}')
-    return int(done.stdout)
+    return None if done.returncode else done.stdout.strip()
 
 
 def main() -> int:
