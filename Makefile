@@ -2,7 +2,7 @@
 # make demo    the whole path on real frames, which it fetches; QUICK=1 in small; TWINS='naive real'
 #              trains others beside it; DETECTOR=mask_rcnn; DATA=, WEIGHTS= or VIDEO=, PHOTOS=
 #              real data of your own
-# make test    all tests;  PYTEST_ARGS='test/test_boxes.py -x' for some
+# make test    all tests;  PYTEST_ARGS='test/geometry/test_boxes.py -x' for some
 # make check   lint, format, types
 # make bench   speed beside peers: a table and build/bench/results.json;  BENCH_ARGS='--only live'
 # make figures  which measured figures in the documents are older than the code they measure

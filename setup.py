@@ -36,7 +36,7 @@ setup(
     zip_safe=True,
     entry_points={
         'console_scripts': [
-            f'synth-detect = {NAME}.cli:main',
+            f'synth-detect = {NAME}.commands.main:main',
             f'synthesize_node = {NAME}.nodes.synthesize_node:main',
             f'detect_node = {NAME}.nodes.detect_node:main',
             f'camera_replay_node = {NAME}.nodes.camera_replay_node:main',

@@ -29,7 +29,7 @@ import generator_runs as runs
 from generator_runs import Run
 from report import Result, results_table, table, write_results
 
-from synth_detect_ros.dataset.seats import ONE_THREAD
+from synth_detect_ros.compute.core_assignment import ONE_THREAD
 
 SIZES = {'640x480': (640, 480), '1280x1024': (1280, 1024)}
 # Images of ours at each size, and of one process of the peer; ten to fifteen seconds each.

@@ -15,12 +15,12 @@ import numpy as np
 import trimesh
 import yaml
 
+from synth_detect_ros.compute.core_assignment import ONE_THREAD, Seat
+from synth_detect_ros.compute.timing import Timing
 from synth_detect_ros.config import PoseConfig, SceneConfig
 from synth_detect_ros.config import SynthesizeConfig as Config
-from synth_detect_ros.dataset.seats import ONE_THREAD, Seat
 from synth_detect_ros.dataset.storage import SHARD
 from synth_detect_ros.dataset.synthesize import synthesize
-from synth_detect_ros.dataset.timing import Timing
 from synth_detect_ros.geometry.camera import Camera
 
 # The choice of the peer's script.

@@ -38,7 +38,7 @@ def parse() -> argparse.Namespace:
 
 def synth_detect(*words: object) -> None:
     """Run the package's own command line."""
-    code = 'import sys; from synth_detect_ros.cli import main; sys.exit(main())'
+    code = 'import sys; from synth_detect_ros.commands.main import main; sys.exit(main())'
     subprocess.run([sys.executable, '-c', code, *map(str, words)], check=True)
 
 

@@ -38,13 +38,13 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from synth_detect_ros.config import AugmentConfig, CacheConfig, DetectorConfig, TrainConfig
 from synth_detect_ros.dataset.loader import TrainingSet, read_labelled
-from synth_detect_ros.detectors.contract import to_tensor
-from synth_detect_ros.detectors.freezing import apply_freeze
+from synth_detect_ros.detectors.detector import to_tensor
+from synth_detect_ros.detectors.extractors.freezing import apply_freeze
 from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.detectors.roi_pooling import RoIPooling
-from synth_detect_ros.feature_cache import FEATURES
-from synth_detect_ros.frozen_features import FrozenFeatures
-from synth_detect_ros.train import Progress, train
+from synth_detect_ros.training.cached_training import FrozenFeatures
+from synth_detect_ros.training.feature_cache import FEATURES
+from synth_detect_ros.training.train import Progress, train
 
 WIDTH, HEIGHT, CLASSES = 640, 480, 3
 BATCH = 2

@@ -12,7 +12,16 @@ import numpy as np
 import pictures
 from stages import FROZEN, NAIVE, REAL, Demo, bundle_of, present
 
-from synth_detect_ros.markup import commands, curves, gallery, page, section, table, tiles, titled
+from synth_detect_ros.report.html import (
+    commands,
+    curves,
+    gallery,
+    page,
+    section,
+    table,
+    tiles,
+    titled,
+)
 
 # Title, text and pieces of HTML.
 Section = tuple[str, ...]

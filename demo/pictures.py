@@ -10,9 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
-from synth_detect_ros.detect import Predictor
 from synth_detect_ros.geometry.boxes import iou, xyxy_from_xywh
-from synth_detect_ros.overlay import GREEN, class_colour, draw_boxes, draw_detections, draw_mask
+from synth_detect_ros.inference.predictor import Predictor
+from synth_detect_ros.report.overlay import (
+    GREEN,
+    class_colour,
+    draw_boxes,
+    draw_detections,
+    draw_mask,
+)
 from synth_detect_ros.structures import Detections
 
 Picture = tuple[str, NDArray[np.uint8]]

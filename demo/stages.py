@@ -151,7 +151,7 @@ def first_to_be_had(stored: Mapping[str, str]) -> dict[str, str]:
         MissingError: none can be had; the message says what to do.
     """
     from synth_detect_ros.config import DetectorConfig  # noqa: PLC0415  heavy
-    from synth_detect_ros.detectors.backbones import build_extractor  # noqa: PLC0415
+    from synth_detect_ros.detectors.extractors.build import build_extractor  # noqa: PLC0415
     from synth_detect_ros.errors import WeightsError  # noqa: PLC0415
 
     names = sorted(EXTRACTORS, key=lambda name: name != stored.get('backbone'))

@@ -19,10 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config.options import build, to_mapping
 from synth_detect_ros.detectors.build import build_detector
-from synth_detect_ros.detectors.contract import Detector
+from synth_detect_ros.detectors.detector import Detector
 from synth_detect_ros.errors import BundleError, ConfigError, StorageError, WeightsError
-from synth_detect_ros.options import build, to_mapping
 
 FORMAT = 1
 WEIGHTS, MODEL = 'weights.safetensors', 'model.yaml'

@@ -7,8 +7,9 @@ import yaml
 from tiny import HEIGHT, WIDTH, write_bundle
 
 from synth_detect_ros.bundle import load_bundle, read_bundle_info, save_bundle
-from synth_detect_ros.detect import Predictor, choose_device
+from synth_detect_ros.devices import choose_device
 from synth_detect_ros.errors import BundleError, ConfigError, GeometryError, StorageError
+from synth_detect_ros.inference.predictor import Predictor
 
 
 @pytest.fixture

@@ -320,14 +320,16 @@ def offline(*names: str):
     ],
 )
 def test_extractor_falls_back_and_says_why(demo, monkeypatch, capsys, gone, backbone, why) -> None:
-    monkeypatch.setattr('synth_detect_ros.detectors.backbones.build_extractor', offline(*gone))
+    monkeypatch.setattr(
+        'synth_detect_ros.detectors.extractors.build.build_extractor', offline(*gone)
+    )
     found = stages.extractor(demo)['results']
     assert (found['backbone'], found['why']) == (backbone, why)
     assert f'{backbone}, {why}' in capsys.readouterr().out
 
 
 def test_extractor_of_an_earlier_run_stays(demo: stages.Demo, monkeypatch) -> None:
-    where = 'synth_detect_ros.detectors.backbones.build_extractor'
+    where = 'synth_detect_ros.detectors.extractors.build.build_extractor'
     monkeypatch.setattr(where, offline('mobilenet_v2'))
     first = stages.extractor(demo)['results']
     monkeypatch.setattr(where, offline())
@@ -337,7 +339,7 @@ def test_extractor_of_an_earlier_run_stays(demo: stages.Demo, monkeypatch) -> No
 
 
 def test_without_any_extractor_the_demo_ends(demo: stages.Demo, monkeypatch) -> None:
-    where = 'synth_detect_ros.detectors.backbones.build_extractor'
+    where = 'synth_detect_ros.detectors.extractors.build.build_extractor'
     monkeypatch.setattr(where, offline(*stages.EXTRACTORS))
     with pytest.raises(MissingError, match='no extractor can be had: efficientnet_lite0 cannot'):
         stages.extractor(demo)

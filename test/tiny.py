@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from synth_detect_ros.bundle import save_bundle
 from synth_detect_ros.config import DetectorConfig, TrainConfig
+from synth_detect_ros.config.options import build
 from synth_detect_ros.detectors.build import build_detector
-from synth_detect_ros.options import build
 
 WIDTH, HEIGHT = 128, 96
 CLASSES = ('red', 'green')

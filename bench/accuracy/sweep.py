@@ -25,13 +25,13 @@ from typing import Any
 import torch
 
 from synth_detect_ros.config import EvaluateConfig, SynthesizeConfig, TrainConfig
+from synth_detect_ros.config.options import Options, read_mapping
 from synth_detect_ros.dataset.synthesize import synthesize
-from synth_detect_ros.evaluate import evaluate
+from synth_detect_ros.evaluation.evaluate import evaluate
 from synth_detect_ros.experiments.experiment import run_cell, tests_of, write_experiment
 from synth_detect_ros.experiments.grid import read_grid, read_setup
 from synth_detect_ros.experiments.plan import Run, plan
-from synth_detect_ros.options import Options, read_mapping
-from synth_detect_ros.train import train
+from synth_detect_ros.training.train import train
 
 WARM_UP_STEPS = 3
 RENDER_WORKERS = 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from synth_detect_ros.options import Options, option
+from synth_detect_ros.config.options import Options, option
 
 # In place of an objects file: distractors of the package's own.
 BUILTIN = 'builtin'

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from synth_detect_ros.config.network import DetectorConfig
+from synth_detect_ros.config.options import Options, option
 from synth_detect_ros.errors import ConfigError
-from synth_detect_ros.options import Options, option
 
 FREEZE_CHOICES = 'none, early:<stride>, first_stage, both_stages, until:<step>, until:<percent>%'
 FREEZE_PATTERN = r'none|first_stage|both_stages|early:\d+|until:\d+%?'

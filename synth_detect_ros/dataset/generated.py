@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from synth_detect_ros.compute.core_assignment import keep_freed_memory
 from synth_detect_ros.config import AugmentConfig, SynthesizeConfig
 from synth_detect_ros.dataset.inputs import Inputs
 from synth_detect_ros.dataset.loader import draw_change, jitter_colours
-from synth_detect_ros.dataset.seats import keep_freed_memory
 from synth_detect_ros.dataset.synthesize import Generator, make_sample
 from synth_detect_ros.structures import Sample
 

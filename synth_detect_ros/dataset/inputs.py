@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from synth_detect_ros.config import BUILTIN, SynthesizeConfig
+from synth_detect_ros.config.options import to_mapping
 from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set
 from synth_detect_ros.errors import ConfigError, UncalibratedCameraError
 from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera, read_camera
-from synth_detect_ros.options import to_mapping
 from synth_detect_ros.rendering.levels import with_levels
 from synth_detect_ros.rendering.mesh import Mesh, ObjectModel, read_objects
 from synth_detect_ros.rendering.primitives import primitives

@@ -25,10 +25,10 @@ import yaml
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
+from synth_detect_ros.compute.timing import Stopwatch, Timing
 from synth_detect_ros.config import OutputConfig
 from synth_detect_ros.dataset.coco import encode_mask, read_coco
 from synth_detect_ros.dataset.files import decode_image, encode_image, write_atomic
-from synth_detect_ros.dataset.timing import Stopwatch, Timing
 from synth_detect_ros.errors import DatasetError, StorageError
 from synth_detect_ros.geometry.boxes import xywh_from_xyxy, xyxy_from_xywh
 from synth_detect_ros.structures import Instances, Sample

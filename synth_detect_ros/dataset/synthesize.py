@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synth_detect_ros.compute.core_assignment import default_workers
+from synth_detect_ros.compute.timing import Seconds, Stopwatch, Timing
+from synth_detect_ros.compute.workers import Stop, run_shards
 from synth_detect_ros.config import SynthesizeConfig
 from synth_detect_ros.dataset.inputs import Inputs, provenance, read_inputs
-from synth_detect_ros.dataset.seats import default_workers
 from synth_detect_ros.dataset.storage import DatasetWriter
-from synth_detect_ros.dataset.timing import Seconds, Stopwatch, Timing
-from synth_detect_ros.dataset.workers import Stop, run_shards
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.geometry.boxes import boxes_of_ids
 from synth_detect_ros.geometry.poses import Schedule

@@ -1,19 +1,13 @@
-"""The detector that a configuration names, and its fast path."""
+"""The detector that a configuration names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import torch
 
 from synth_detect_ros.config import DetectorConfig
-from synth_detect_ros.detectors.contract import Detector
-from synth_detect_ros.detectors.inference import Inference
-from synth_detect_ros.detectors.one_stage import OneStageInference
+from synth_detect_ros.detectors.detector import Detector
 from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.detectors.ssd import SSD
-from synth_detect_ros.detectors.two_stage import TwoStageInference
 
 # By architecture.
 DETECTORS: dict[str, Callable[..., Detector]] = {
@@ -21,12 +15,6 @@ DETECTORS: dict[str, Callable[..., Detector]] = {
     'mask_rcnn': RCNN,
     'rfcn': RCNN,
     'ssd': SSD,
-}
-INFERENCES: dict[str, Callable[..., Inference[Any]]] = {
-    'faster_rcnn': TwoStageInference,
-    'mask_rcnn': TwoStageInference,
-    'rfcn': TwoStageInference,
-    'ssd': OneStageInference,
 }
 
 
@@ -45,20 +33,3 @@ def build_detector(
         WeightsError: its weights are missing or do not fit.
     """
     return DETECTORS[config.architecture](config, classes, load_weights=load_weights)
-
-
-def build_inference(
-    detector: Detector, device: torch.device, runtime: str = 'auto', threads: int = 1
-) -> Inference[Any]:
-    """Make a detector ready for one image at a time.
-
-    Args:
-        detector: in inference mode.
-        device: where its weights are.
-        runtime: who computes the dense part, see `runtimes.build_runtime`.
-        threads: of the CPU.
-
-    Raises:
-        ConfigError: the runtime is not installed or cannot run the network.
-    """
-    return INFERENCES[detector.config.architecture](detector, device, runtime, threads)

@@ -12,7 +12,7 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from synth_detect_ros.config import DetectorConfig
-from synth_detect_ros.detectors.backbones import Extractor
+from synth_detect_ros.detectors.extractors.build import Extractor
 
 Maps = dict[str, torch.Tensor]
 

@@ -14,9 +14,9 @@ from torch import nn
 from torchvision.models.detection.image_list import ImageList
 
 from synth_detect_ros.config import DetectorConfig
-from synth_detect_ros.detectors.backbones import build_extractor
-from synth_detect_ros.detectors.contract import Detector, Found, Target
-from synth_detect_ros.detectors.freezing import Stage
+from synth_detect_ros.detectors.detector import Detector, Found, Target
+from synth_detect_ros.detectors.extractors.build import build_extractor
+from synth_detect_ros.detectors.extractors.freezing import Stage
 from synth_detect_ros.detectors.losses import weigh
 from synth_detect_ros.detectors.neck import Neck
 from synth_detect_ros.detectors.rfcn import PositionMaps, build_position_heads

@@ -16,12 +16,12 @@ from torch import nn
 from torchvision.ops import Conv2dNormActivation, ps_roi_align
 
 from synth_detect_ros.config import DetectorConfig
-from synth_detect_ros.detectors.extractor import C4_STRIDE, Extractor
-from synth_detect_ros.detectors.folding import fold_batch_norm
-from synth_detect_ros.detectors.freezing import Stage
+from synth_detect_ros.detectors.extractors.dilation import align, dilate
+from synth_detect_ros.detectors.extractors.extractor import C4_STRIDE, Extractor
+from synth_detect_ros.detectors.extractors.folding import fold_batch_norm
+from synth_detect_ros.detectors.extractors.freezing import Stage
 from synth_detect_ros.detectors.neck import Maps, norm_layer
 from synth_detect_ros.detectors.roi_heads import SecondStageHeads
-from synth_detect_ros.detectors.strides import align, dilate
 from synth_detect_ros.errors import ConfigError
 
 # Samples of a region on an axis by default, all bins together: the crop of the paper's toolchain.

@@ -16,13 +16,13 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_loss
 
 from synth_detect_ros.config import DetectorConfig
-from synth_detect_ros.detectors.backbones import Extractor
-from synth_detect_ros.detectors.contract import Target
-from synth_detect_ros.detectors.freezing import Stage
+from synth_detect_ros.detectors.detector import Target
+from synth_detect_ros.detectors.extractors.build import Extractor
+from synth_detect_ros.detectors.extractors.dilation import drop_strides
+from synth_detect_ros.detectors.extractors.freezing import Stage
 from synth_detect_ros.detectors.losses import box_loss
 from synth_detect_ros.detectors.neck import Maps, norm_layer
 from synth_detect_ros.detectors.roi_pooling import RoIPooling
-from synth_detect_ros.detectors.strides import drop_strides
 
 # Side of the crops by default, before a box head of our own and before an extractor's last part.
 ROI_SIZE = 7

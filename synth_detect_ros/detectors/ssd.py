@@ -15,10 +15,10 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from synth_detect_ros.config import DetectorConfig
-from synth_detect_ros.detectors.backbones import build_extractor
-from synth_detect_ros.detectors.contract import Detector, Found, Target
 from synth_detect_ros.detectors.default_boxes import box_shapes, default_boxes
-from synth_detect_ros.detectors.freezing import Stage
+from synth_detect_ros.detectors.detector import Detector, Found, Target
+from synth_detect_ros.detectors.extractors.build import build_extractor
+from synth_detect_ros.detectors.extractors.freezing import Stage
 from synth_detect_ros.detectors.losses import box_loss, weigh
 from synth_detect_ros.detectors.matching import NONE, hard_negatives, match
 from synth_detect_ros.detectors.ssd_layers import ExtraMaps, Predictors, flatten

@@ -15,7 +15,7 @@ from torch import nn
 from torchvision.ops import Conv2dNormActivation
 
 from synth_detect_ros.config import DetectorConfig, SSDConfig
-from synth_detect_ros.detectors.backbones import Extractor
+from synth_detect_ros.detectors.extractors.build import Extractor
 
 # In a group of group norm (Wu & He 2018, table 3). The smallest maps have one cell: 32 groups, as
 # elsewhere, would leave few numbers in a group, and little of them without mean and spread.

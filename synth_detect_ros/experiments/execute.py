@@ -20,10 +20,10 @@ from typing import Any, BinaryIO
 import torch
 
 from synth_detect_ros.config import EvaluateConfig, TrainConfig
+from synth_detect_ros.config.options import Options, to_yaml
 from synth_detect_ros.dataset.files import write_atomic
 from synth_detect_ros.errors import SynthDetectError
-from synth_detect_ros.options import Options, to_yaml
-from synth_detect_ros.train import read_progress
+from synth_detect_ros.training.train import read_progress
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,14 @@ class Pool:
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f'{name}.config.yaml'
         write_atomic(file, to_yaml(config).encode())
-        line = [sys.executable, '-m', 'synth_detect_ros.cli', name, '--config', str(file)]
+        line = [
+            sys.executable,
+            '-m',
+            'synth_detect_ros.commands.main',
+            name,
+            '--config',
+            str(file),
+        ]
         threads = {f'{who}_NUM_THREADS': str(self.threads) for who in ('OMP', 'OPENBLAS', 'MKL')}
         seat = self._seats.get()
         try:

@@ -12,6 +12,7 @@ from typing import Any
 
 from synth_detect_ros.bundle import read_bundle_info
 from synth_detect_ros.config import EvaluateConfig, ExperimentConfig, SynthesizeConfig
+from synth_detect_ros.config.options import build
 from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.execute import RECORD, Pool, score_cell, train_cell
@@ -30,7 +31,6 @@ from synth_detect_ros.experiments.plan import (
 )
 from synth_detect_ros.experiments.real_split import write_split
 from synth_detect_ros.experiments.tables import write_results
-from synth_detect_ros.options import build
 
 logger = logging.getLogger(__name__)
 

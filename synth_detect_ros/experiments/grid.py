@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from synth_detect_ros.config import DetectorConfig, SynthesizeConfig, TrainConfig
-from synth_detect_ros.errors import ConfigError
-from synth_detect_ros.options import (
+from synth_detect_ros.config.options import (
     Options,
     apply_overrides,
     build,
@@ -21,7 +20,8 @@ from synth_detect_ros.options import (
     read_mapping,
     resolve_paths,
 )
-from synth_detect_ros.presets import experiment_path
+from synth_detect_ros.config.presets import experiment_path
+from synth_detect_ros.errors import ConfigError
 
 # Held-out renderings among the labelled sets.
 SYNTHETIC = 'synthetic'

@@ -12,7 +12,7 @@ from synth_detect_ros.dataset.loader import read_image
 from synth_detect_ros.experiments.grid import Grid
 from synth_detect_ros.experiments.plan import slug
 from synth_detect_ros.experiments.tables import Row, metrics_of, row_title, sets_of, tables
-from synth_detect_ros.markup import bars, curves, gallery, page, section, table, titled
+from synth_detect_ros.report.html import bars, curves, gallery, page, section, table, titled
 
 Points = dict[str, tuple[list[float], list[float]]]
 

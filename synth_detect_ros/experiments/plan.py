@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from synth_detect_ros.config import SynthesizeConfig, TrainConfig
+from synth_detect_ros.config.options import Options, build, leaves, read_mapping
+from synth_detect_ros.config.presets import preset_path
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.grid import Camera, Cell, Grid, Setup, merge
-from synth_detect_ros.options import Options, build, leaves, read_mapping
-from synth_detect_ros.presets import preset_path
 
 # What does not change a pixel of a data set.
 NOT_IN_IMAGES = ('out', 'workers')

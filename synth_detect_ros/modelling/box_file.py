@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synth_detect_ros.config.options import Options, build, option, read_mapping
 from synth_detect_ros.dataset.files import decode_image
 from synth_detect_ros.errors import ConfigError, GeometryError
 from synth_detect_ros.geometry.camera import Camera, read_camera
 from synth_detect_ros.modelling.cuboid import FACES, Image, Vector
 from synth_detect_ros.modelling.rectify import check_corners
-from synth_detect_ros.options import Options, build, option, read_mapping
 
 # Of a class, and of files.
 NAME = re.compile(r'[\w.-]+')

@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 from synth_detect_ros.config import ReplayConfig
 from synth_detect_ros.errors import ConfigError, SynthDetectError
 from synth_detect_ros.nodes import conversions
-from synth_detect_ros.nodes.ending import Interrupted, interruptible
+from synth_detect_ros.nodes.interrupts import Interrupted, interruptible
 from synth_detect_ros.nodes.parameters import declare_parameters, read_parameters
 from synth_detect_ros.nodes.recordings import open_recording
 from synth_detect_ros.nodes.topics import RELIABLE, every, publisher

@@ -21,10 +21,10 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from synth_detect_ros.config import DetectConfig
-from synth_detect_ros.detect import Predictor
 from synth_detect_ros.errors import MessageError, SynthDetectError
+from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.nodes import conversions
-from synth_detect_ros.nodes.ending import Interrupted, interruptible
+from synth_detect_ros.nodes.interrupts import Interrupted, interruptible
 from synth_detect_ros.nodes.lifecycle import survive_impossible_transitions
 from synth_detect_ros.nodes.outputs import Outputs
 from synth_detect_ros.nodes.parameters import apply_changes, declare_parameters, read_parameters

@@ -11,10 +11,10 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
-from synth_detect_ros.detect import Predictor
+from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.nodes import conversions
 from synth_detect_ros.nodes.topics import LATCHED, RELIABLE, publisher
-from synth_detect_ros.overlay import draw_detections
+from synth_detect_ros.report.overlay import draw_detections
 from synth_detect_ros.structures import Detections
 
 

@@ -18,8 +18,8 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from synth_detect_ros.config.options import Options, build, leaves, resolve_paths
 from synth_detect_ros.errors import ConfigError
-from synth_detect_ros.options import Options, build, leaves, resolve_paths
 
 OptionsT = TypeVar('OptionsT', bound=Options)
 _INT64 = 2**63 - 1

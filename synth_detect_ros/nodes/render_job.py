@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
+from synth_detect_ros.compute.timing import Timing
 from synth_detect_ros.config import SynthesizeConfig
 from synth_detect_ros.dataset.synthesize import synthesize
-from synth_detect_ros.dataset.timing import Timing
 from synth_detect_ros.errors import SynthDetectError
 
 

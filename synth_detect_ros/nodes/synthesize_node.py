@@ -17,17 +17,17 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from synth_detect_ros.config import BUILTIN, CaptureConfig, SynthesizeConfig
+from synth_detect_ros.config.options import read_config
 from synth_detect_ros.dataset.backgrounds import BackgroundWriter, FrameRecord, read_background_set
 from synth_detect_ros.dataset.capture import FrameSelector
 from synth_detect_ros.errors import ConfigError, MessageError, SynthDetectError
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.nodes import conversions
 from synth_detect_ros.nodes.encodings import IncompleteImageError
-from synth_detect_ros.nodes.ending import Interrupted, interruptible
+from synth_detect_ros.nodes.interrupts import Interrupted, interruptible
 from synth_detect_ros.nodes.parameters import declare_parameters, read_parameters
 from synth_detect_ros.nodes.render_job import RenderJob
 from synth_detect_ros.nodes.topics import LATEST, RELIABLE, every, publisher, subscription
-from synth_detect_ros.options import read_config
 from synth_detect_ros.rendering.mesh import read_objects
 
 _PATIENCE_S = 5.0

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth_detect_ros.config import PoseConfig
+from synth_detect_ros.config.options import Options, build, option, read_mapping
 from synth_detect_ros.errors import ConfigError, MeshError
-from synth_detect_ros.options import Options, build, option, read_mapping
 from synth_detect_ros.rendering.surface import (
     corner_normals,
     diameter_of,

@@ -18,11 +18,11 @@ from std_msgs.msg import String
 
 from synth_detect_ros.bundle import save_bundle
 from synth_detect_ros.config import DetectorConfig, SSDConfig
-from synth_detect_ros.detect import Predictor
 from synth_detect_ros.detectors.build import build_detector
 from synth_detect_ros.geometry.camera import Camera
+from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.nodes import detect_node
-from synth_detect_ros.overlay import draw_detections
+from synth_detect_ros.report.overlay import draw_detections
 
 pytestmark = pytest.mark.ros
 CAMERA = Camera.from_fov(160, 120, 60.0)

@@ -5,7 +5,7 @@ import rclpy
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.executors import ExternalShutdownException
 
-from synth_detect_ros.nodes.ending import Interrupted, interruptible
+from synth_detect_ros.nodes.interrupts import Interrupted, interruptible
 
 pytestmark = pytest.mark.ros
 

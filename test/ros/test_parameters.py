@@ -7,13 +7,13 @@ import rclpy
 from rclpy.parameter import Parameter
 
 from synth_detect_ros.config import CaptureConfig, DetectConfig, ReplayConfig
+from synth_detect_ros.config.options import Options, leaves, option
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.nodes.parameters import (
     apply_changes,
     declare_parameters,
     read_parameters,
 )
-from synth_detect_ros.options import Options, leaves, option
 
 pytestmark = pytest.mark.ros
 

@@ -14,6 +14,7 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from synth_detect_ros.config import SynthesizeConfig
+from synth_detect_ros.config.options import read_config
 from synth_detect_ros.dataset.backgrounds import (
     BackgroundWriter,
     FrameRecord,
@@ -21,7 +22,6 @@ from synth_detect_ros.dataset.backgrounds import (
 )
 from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.geometry.camera import Camera
-from synth_detect_ros.options import read_config
 
 pytestmark = pytest.mark.ros
 CAMERA = Camera.from_fov(160, 120, 60.0)

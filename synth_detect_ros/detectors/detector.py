@@ -1,0 +1,202 @@
+"""What all detectors have in common, for training, bundles, evaluation and the live node.
+
+Extractor and heads are the business of each detector; preprocessing, known features and the form
+of the results are the same for all.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
+
+from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.detectors.extractors.build import Extractor
+from synth_detect_ros.detectors.extractors.freezing import Stage
+from synth_detect_ros.detectors.preprocessing import DIVISOR
+from synth_detect_ros.structures import Detections
+
+# `boxes` (N, 4) float [px, edges], `labels` (N,) int64 class indices, and for detectors with masks
+# `masks` (N, H, W) uint8. N = 0 is legal.
+Target = Mapping[str, torch.Tensor]
+# `boxes` (N, 4) [px of the resized image, edges], `scores` (N,), `labels` (N,) int64, 1 for the
+# first class as in torchvision, and `masks` (N, 1, h, w) of detectors that have them.
+Found = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the network makes of the size of an image; (height, width) each.
+
+    Attributes:
+        image: before [px].
+        resized: as the network sees it [px].
+        padded: with zeros at the right and at the bottom, see `Detector.divisor` [px].
+    """
+
+    image: tuple[int, int]
+    resized: tuple[int, int]
+    padded: tuple[int, int]
+
+    def resize(self, target: Target) -> dict[str, torch.Tensor]:
+        """Return a target as it is for the resized image."""
+        boxes = resize_boxes(target['boxes'], list(self.image), list(self.resized))
+        resized = {**target, 'boxes': boxes}
+        if 'masks' in target:
+            masks = target['masks'][:, None].float()
+            resized['masks'] = nn.functional.interpolate(masks, size=self.resized)[:, 0].byte()
+        return resized
+
+
+class _Transform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision is not typed
+    """Torchvision's preprocessing without its random choice of one of several sizes.
+
+    The random numbers of a training step are then the same whether its images are looked at or
+    their features are known.
+    """
+
+    def torch_choice(self, sizes: Sequence[int]) -> int:
+        """Return the only size."""
+        return sizes[0]
+
+
+class Detector(nn.Module, ABC):
+    """A detector on a pre-trained extractor.
+
+    Args:
+        config: the network.
+        classes: class names; label i is classes[i].
+        extractor: what it stands on.
+
+    Attributes:
+        stages: the extractor's stages, for the freeze dial.
+        weights_source: where the extractor's weights came from.
+        transform: normalises, resizes and pads images.
+        divisor: sides are padded to multiples of it [px].
+    """
+
+    divisor: int = DIVISOR
+
+    def __init__(
+        self, config: DetectorConfig, classes: Sequence[str], extractor: Extractor
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.classes = tuple(classes)
+        self.stages = extractor.stages
+        self.weights_source = extractor.source
+        self.transform = _Transform(
+            config.min_side,
+            config.max_side,
+            list(config.pixel_mean or extractor.mean),
+            list(config.pixel_std or extractor.std),
+            size_divisible=self.divisor,
+            fixed_size=config.fixed_size,
+        )
+
+    @property
+    @abstractmethod
+    def first_stage(self) -> Stage:
+        """What the extractor does with the whole image."""
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether detections come with masks."""
+        return False
+
+    @abstractmethod
+    def _losses(
+        self, batch: ImageList, first: Sequence[torch.Tensor], targets: Sequence[Target]
+    ) -> dict[str, torch.Tensor]:
+        """Return the named losses of resized images, given the maps of the first stage."""
+
+    @abstractmethod
+    def _find(self, batch: ImageList, first: Sequence[torch.Tensor]) -> list[Found]:
+        """Return what is found in resized images, given the maps of the first stage."""
+
+    def forward(
+        self, images: Sequence[torch.Tensor], targets: Sequence[Target]
+    ) -> dict[str, torch.Tensor]:
+        """Return the named losses of a batch; the detector must be in training mode.
+
+        Args:
+            images: (3, H, W) float in [0, 1], RGB; sizes may differ.
+            targets: of the images.
+        """
+        batch, resized = self.transform(list(images), [dict(t) for t in targets])
+        return self._losses(batch, self.first_stage(batch.tensors), resized)
+
+    @torch.no_grad()
+    def features(self, image: torch.Tensor) -> tuple[list[torch.Tensor], Frame]:
+        """Return the (1, C_i, H_i, W_i) maps of the first stage, in inference mode or frozen.
+
+        Args:
+            image: (3, H, W) float in [0, 1], RGB.
+        """
+        batch, _ = self.transform([image])
+        height, width = batch.tensors.shape[-2:]
+        frame = Frame((image.shape[1], image.shape[2]), batch.image_sizes[0], (height, width))
+        return self.first_stage(batch.tensors), frame
+
+    def losses_of(
+        self, maps: Sequence[torch.Tensor], frame: Frame, targets: Sequence[Target]
+    ) -> dict[str, torch.Tensor]:
+        """Return the named losses of a batch whose maps are known; see `forward`.
+
+        Args:
+            maps: (B, C_i, H_i, W_i) of the first stage; see `features`.
+            frame: size of all images.
+            targets: of the images.
+        """
+        # Only the size of the batch is looked at: one zero stands for all of its pixels.
+        blank = maps[0].new_zeros(()).expand(len(targets), 3, *frame.padded)
+        batch = ImageList(blank, [frame.resized] * len(targets))
+        return self._losses(batch, maps, [frame.resize(t) for t in targets])
+
+    @torch.inference_mode()
+    def detect(self, images: Sequence[torch.Tensor]) -> list[Detections]:
+        """Return what is found in each image; the detector must be in inference mode.
+
+        Args:
+            images: (3, H, W) float in [0, 1], RGB; sizes may differ.
+        """
+        batch, _ = self.transform(list(images))
+        found = self._find(batch, self.first_stage(batch.tensors))
+        sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in images]
+        return [
+            _detections(f) for f in self.transform.postprocess(found, batch.image_sizes, sizes)
+        ]
+
+
+def _detections(found: Found) -> Detections:
+    """Turn torchvision's output, labels from 1, into ours."""
+    masks = found.get('masks')
+    return Detections(
+        labels=found['labels'].cpu().numpy().astype(np.int64) - 1,
+        scores=found['scores'].cpu().numpy().astype(np.float64),
+        boxes=found['boxes'].cpu().numpy().astype(np.float64),
+        masks=None if masks is None else (masks[:, 0] >= 0.5).cpu().numpy(),
+    )
+
+
+def to_tensor(image: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+    """Turn an image into the detector's input: THE preprocessing of training, evaluation and node.
+
+    Resizing and normalisation follow inside the detector, with the values of its bundle.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        device: where the tensor goes.
+
+    Returns:
+        (3, H, W) float32 in [0, 1].
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(image)).to(device)
+    return tensor.permute(2, 0, 1).float().div_(255)

@@ -1,0 +1,1 @@
+"""Pre-trained feature extractors: networks, weights, freezing, adapters."""

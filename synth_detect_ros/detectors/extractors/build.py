@@ -1,0 +1,48 @@
+"""Pre-trained feature extractors behind one contract: torchvision's, timm's or a user's own.
+
+An `Extractor` is a first stage that turns an image into feature maps and, where the network is a
+chain that can be cut, a second stage that a C4 detector runs on each proposal. Weights come from
+the hub of torchvision or timm, or from a local file, which is checked against the architecture.
+"""
+
+from __future__ import annotations
+
+from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.detectors.extractors.chains import CHAINS
+from synth_detect_ros.detectors.extractors.extractor import Extractor
+from synth_detect_ros.detectors.extractors.feature_map_nets import own_extractor
+from synth_detect_ros.detectors.extractors.timm_networks import timm_extractor
+from synth_detect_ros.detectors.extractors.torchvision_networks import torchvision_extractor
+from synth_detect_ros.errors import ConfigError
+
+__all__ = ['Extractor', 'build_extractor']
+
+
+def build_extractor(config: DetectorConfig, *, load: bool = True) -> Extractor:
+    """Build the extractor that a configuration names, with its weights.
+
+    Args:
+        config: `backbone`, `weights`, `neck`, `c4_stride`, `fpn_finest_stride` and `adapters` are
+            read.
+        load: False leaves the weights to the caller, who has all of them in a bundle.
+
+    Returns:
+        The extractor, nothing frozen yet.
+
+    Raises:
+        ConfigError: the name is not known, or the network does not fit the neck.
+        WeightsError: weights are missing or do not fit the architecture.
+    """
+    name = config.backbone
+    if name in CHAINS:
+        return CHAINS[name](config, load)
+    if name.startswith('torchvision:'):
+        return torchvision_extractor(config, load)
+    if name.startswith('timm:'):
+        return timm_extractor(config, load)
+    if ':' in name:
+        return own_extractor(config, load)
+    raise ConfigError(
+        f'detector.backbone: {name!r} is not known. Choose one of {", ".join(CHAINS)}, '
+        'torchvision:<name>, timm:<name>, or <file.py|module>:<function>.'
+    )

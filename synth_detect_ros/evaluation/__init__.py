@@ -1,0 +1,1 @@
+"""Score detections on labelled images."""

@@ -1,0 +1,187 @@
+"""How good a trained model is: COCO metrics on labelled images, pictures of the worst frames."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synth_detect_ros.config import DetectConfig, EvaluateConfig
+from synth_detect_ros.dataset.coco import read_coco
+from synth_detect_ros.dataset.files import encode_image, write_atomic
+from synth_detect_ros.dataset.loader import read_image
+from synth_detect_ros.errors import ConfigError, DatasetError
+from synth_detect_ros.evaluation.eval_selection import Matchup, Row, match
+from synth_detect_ros.evaluation.metrics import score, score_detections
+from synth_detect_ros.geometry.boxes import iou, xyxy_from_xywh
+from synth_detect_ros.inference.predictor import Predictor
+from synth_detect_ros.report.overlay import GREEN, draw_boxes, draw_detections
+from synth_detect_ros.structures import Detections
+
+__all__ = ['evaluate', 'frame_error', 'metrics_table', 'score_detections']
+
+METRICS = ('AP', 'AP50', 'AP75', 'AR100')
+
+# What the live node would publish: the worst frames are those where it would be most wrong.
+SHOWN_SCORE = DetectConfig().score_threshold
+MATCH_IOU = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    config: EvaluateConfig, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Run a trained model over labelled images.
+
+    Args:
+        config: what to score; `model`, `images` and `annotations` are needed.
+        progress: called with (images done, images in all) after each image.
+
+    Returns:
+        The metrics of `score.score`, and `ms_per_image`, the median duration of one detection.
+        They are also written to `config.json`, and overlays of the frames with the largest
+        `frame_error` to `config.overlays`, where these are given.
+
+    Raises:
+        ConfigError: an option that is needed is empty.
+        DatasetError: the annotations are broken, share no class with the model, or an image is
+            missing or broken.
+        BundleError: the model cannot be loaded.
+        StorageError: the results cannot be written.
+    """
+    missing = [k for k in ('model', 'images', 'annotations') if not getattr(config, k)]
+    if missing:
+        raise ConfigError(f'evaluation needs {", ".join(missing)}: give each of them')
+    truth = read_coco(Path(config.annotations))
+    files = image_files(Path(config.images), truth['images'])
+    predictor = Predictor(Path(config.model), config.device, runtime=config.runtime)
+    durations: list[float] = []
+
+    def detections() -> Iterator[Detections]:
+        for done, file in enumerate(files, start=1):
+            image = read_image(file)
+            start = time.perf_counter()
+            found = predictor.detect(image)
+            durations.append(1e3 * (time.perf_counter() - start))
+            if progress is not None:
+                progress(done, len(files))
+            yield found
+
+    image_ids = [row['id'] for row in truth['images']]
+    matchup = match(detections(), image_ids, truth, predictor.classes, config.exclude)
+    result = score(matchup, masks=predictor.has_masks)
+    result['ms_per_image'] = statistics.median(durations)
+    if config.json:
+        write_file(Path(config.json), (json.dumps(result, indent=2) + '\n').encode())
+    if config.overlays:
+        pictures = worst_frames(matchup, predictor, files, config.worst)
+        for name, picture in pictures:
+            write_file(Path(config.overlays) / name, encode_image(picture, 'jpg'))
+    return result
+
+
+def metrics_table(result: Mapping[str, Any]) -> str:
+    """Return the metrics of `evaluate` as lines of text; a dash where nothing was to be scored."""
+    head = f'{result["images"]} images, {result["ms_per_image"]:.1f} ms each'
+    lines = [f'{head:<32}' + ''.join(f'{name:>8}' for name in METRICS)]
+    for kind, title in (('bbox', 'boxes'), ('segm', 'masks')):
+        if kind not in result:
+            continue
+        rows = {'all': result[kind], **result[kind]['per_class']}
+        for name, metrics in rows.items():
+            values = [metrics[key] for key in METRICS]
+            texts = [f'{"-" if v is None else format(v, ".3f"):>8}' for v in values]
+            lines.append(f'{title + ", " + name:<32}' + ''.join(texts))
+    return '\n'.join(lines)
+
+
+def image_files(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Return the files of COCO image rows.
+
+    Raises:
+        DatasetError: the folder or some of the files are missing.
+    """
+    files = [folder / row['file_name'] for row in rows]
+    gone = [file for file in files if not file.is_file()]
+    if gone:
+        raise DatasetError(
+            f'{folder}: {len(gone)} of {len(files)} images of the annotations are missing, the '
+            f'first is {gone[0].name}. Give the folder that their file_name is relative to.'
+        )
+    return files
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file and the folders above it.
+
+    Raises:
+        StorageError: that is not possible, for example on a full disk.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data)
+
+
+def worst_frames(
+    matchup: Matchup, predictor: Predictor, files: Sequence[Path], count: int
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield file names and pictures of the frames with the largest error, the worst first.
+
+    Annotations are drawn in green, detections in the colour of their class.
+    """
+    truth, found = _by_image(matchup.truth), _by_image(matchup.found)
+    ids = [row['id'] for row in matchup.images]
+    errors = [frame_error(truth.get(i, []), found.get(i, [])) for i in ids]
+    ranked = np.argsort([-e for e in errors], kind='stable')[:count]
+    for rank, k in enumerate(ranked):
+        image = read_image(files[k])
+        rows = truth.get(ids[k], [])
+        names = [matchup.names[row['category_id']] for row in rows]
+        picture = draw_boxes(image, _boxes(rows), names, GREEN)
+        found_here = predictor.detect(image, SHOWN_SCORE)  # anew: keeping all masks takes GBs
+        picture = draw_detections(picture, found_here, predictor.classes)
+        yield f'{rank:03d}_{files[k].stem}.jpg', picture
+
+
+def frame_error(truth: Sequence[Row], found: Sequence[Row]) -> float:
+    """Return how wrong the detections of one image are; 0 is perfect, there is no upper bound.
+
+    Detections that the live node would publish are matched with annotations of their class, the
+    best first. A missed annotation costs 1, a false alarm its score, a match 1 - IoU.
+
+    Args:
+        truth: COCO annotations.
+        found: COCO results.
+    """
+    shown = sorted((r for r in found if r['score'] >= SHOWN_SCORE), key=lambda r: -r['score'])
+    overlaps = iou(_boxes(shown), _boxes(truth))
+    same = [[a['category_id'] == b['category_id'] for b in truth] for a in shown]
+    overlaps = np.where(np.array(same, bool).reshape(overlaps.shape), overlaps, 0)
+    error, missed = 0.0, len(truth)
+    for row, overlap in zip(shown, overlaps, strict=True):
+        if overlap.max(initial=0) >= MATCH_IOU:
+            best = overlap.argmax()
+            error += 1 - overlap[best]
+            missed -= 1
+            overlaps[:, best] = 0
+        else:
+            error += row['score']
+    return float(error + missed)
+
+
+def _boxes(rows: Sequence[Row]) -> NDArray[np.float64]:
+    return xyxy_from_xywh(np.array([row['bbox'] for row in rows], np.float64))
+
+
+def _by_image(rows: Sequence[Row]) -> dict[int, list[Row]]:
+    images: dict[int, list[Row]] = {}
+    for row in rows:
+        images.setdefault(row['image_id'], []).append(row)
+    return images

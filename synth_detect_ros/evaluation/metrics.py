@@ -1,0 +1,118 @@
+"""COCO metrics of detections against labelled images, with pycocotools.
+
+Metrics are fractions 0..1, or None where the annotations hold nothing to score (pycocotools says
+-1). AP is the mean over the IoU thresholds .50:.05:.95, AR100 the recall with at most 100
+detections an image and class, averaged over the same thresholds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from synth_detect_ros.dataset.coco import quiet_coco
+from synth_detect_ros.evaluation.eval_selection import Matchup, Row, match
+from synth_detect_ros.structures import Detections
+
+MAX_DETECTIONS = 100
+
+
+def score_detections(
+    detections: Iterable[Detections],
+    image_ids: Sequence[int],
+    ground_truth: Mapping[str, Any],
+    classes: Sequence[str],
+    exclude: str = '',
+    masks: bool = False,
+) -> dict[str, Any]:
+    """Score detections against COCO annotations; classes are matched by name.
+
+    Only the images in `image_ids` count; those without annotations count too, for their false
+    alarms. Classes that only one side knows are left out, with a line in the log.
+
+    Args:
+        detections: one an image; read one at a time, so that an iterator saves the memory of
+            all masks.
+        image_ids: COCO ids of these images, in the same order.
+        ground_truth: COCO mapping, see `dataset.coco.check_coco`.
+        classes: names of the detector's labels.
+        exclude: annotations in which this field is true are neither right to find nor wrong to
+            find or miss; empty for none.
+        masks: score masks as well, if all detections and annotations have them.
+
+    Returns:
+        See `score`.
+
+    Raises:
+        DatasetError: numbers of images and detections differ, an image is not in the ground
+            truth, or no class name is shared.
+    """
+    return score(match(detections, image_ids, ground_truth, classes, exclude), masks)
+
+
+def score(matchup: Matchup, masks: bool = False) -> dict[str, Any]:
+    """Return COCO metrics.
+
+    Returns:
+        `{'images': n, 'bbox': metrics}` and perhaps `'segm': metrics`, where metrics holds AP,
+        AP50, AP75, AR100 in 0..1 or None, and per_class with the same four for each name.
+    """
+    result = {'images': len(matchup.images), 'bbox': _score('bbox', matchup)}
+    has_masks = all('segmentation' in row for row in matchup.found)
+    has_truth = bool(matchup.truth) and all(row.get('segmentation') for row in matchup.truth)
+    if masks and has_masks and has_truth:
+        result['segm'] = _score('segm', matchup)
+    return result
+
+
+def _score(kind: str, matchup: Matchup) -> dict[str, Any]:
+    """Run pycocotools, without its prints, over one kind: 'bbox' or 'segm'."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth, found = _indexed(matchup, matchup.truth), _indexed(matchup, matchup.found)
+        scorer = COCOeval(truth, found, kind)
+        scorer.params.maxDets = [MAX_DETECTIONS]
+        scorer.params.areaRng, scorer.params.areaRngLbl = [[0, 1e10]], ['all']
+        scorer.evaluate()
+        scorer.accumulate()
+    # (threshold, recall, class) and (threshold, class); -1 where a class has no annotation
+    precision = scorer.eval['precision'][..., 0, 0]
+    recall = scorer.eval['recall'][..., 0, 0]
+    thresholds = scorer.params.iouThrs
+    per_class = {
+        name: _summary(precision[..., k : k + 1], recall[..., k : k + 1], thresholds)
+        for k, name in enumerate(matchup.names.values())
+    }
+    return {**_summary(precision, recall, thresholds), 'per_class': per_class}
+
+
+def _indexed(matchup: Matchup, rows: list[Row]) -> COCO:
+    names = matchup.names.items()
+    return quiet_coco(
+        {
+            'images': matchup.images,
+            'annotations': [dict(row) for row in rows],  # COCOeval writes into them
+            'categories': [{'id': label, 'name': name} for label, name in names],
+        }
+    )
+
+
+def _summary(
+    precision: NDArray[np.float64], recall: NDArray[np.float64], thresholds: NDArray[np.float64]
+) -> dict[str, float | None]:
+    def mean(values: NDArray[np.float64]) -> float | None:
+        known = values[values > -1]
+        return float(known.mean()) if len(known) else None
+
+    return {
+        'AP': mean(precision),
+        'AP50': mean(precision[np.isclose(thresholds, 0.5)]),
+        'AP75': mean(precision[np.isclose(thresholds, 0.75)]),
+        'AR100': mean(recall),
+    }

@@ -1,0 +1,1 @@
+"""Trained detectors at work: runtimes, and fast paths that find what the plain one finds."""

@@ -1,0 +1,107 @@
+"""Detections of image files: an overlay picture of each, and one COCO file."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from synth_detect_ros.dataset.coco import coco_results
+from synth_detect_ros.dataset.files import IMAGE_SUFFIXES, encode_image, write_atomic
+from synth_detect_ros.dataset.loader import read_image
+from synth_detect_ros.errors import DatasetError
+from synth_detect_ros.inference.predictor import Predictor
+from synth_detect_ros.report.overlay import draw_detections
+
+RESULTS_FILE = 'detections.json'
+
+logger = logging.getLogger(__name__)
+
+
+def annotate(
+    predictor: Predictor,
+    images: Sequence[Path],
+    out: Path,
+    score_threshold: float,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Detect in image files.
+
+    Args:
+        predictor: the trained model.
+        images: image files, and folders of them.
+        out: folder of the overlays, named like the images, and of `detections.json`.
+        score_threshold: detections below are left out.
+        progress: called with (images done, images in all) after each image.
+
+    Returns:
+        The COCO file: images, categories, and annotations with a score each.
+
+    Raises:
+        DatasetError: an image is missing; or broken: then the others are finished first.
+        StorageError: the results cannot be written.
+    """
+    files = find_images(images)
+    out.mkdir(parents=True, exist_ok=True)
+    names = _overlay_names(files)
+    rows: list[dict[str, Any]] = []
+    entries, broken = [], []
+    ids = {label: label + 1 for label in range(len(predictor.classes))}
+    for number, (file, name) in enumerate(zip(files, names, strict=True), start=1):
+        try:
+            image = read_image(file)
+        except DatasetError as error:
+            logger.warning('%s', error)
+            broken.append(file)
+            continue
+        found = predictor.detect(image, score_threshold)
+        height, width = image.shape[:2]
+        entries.append({'id': number, 'file_name': str(file), 'width': width, 'height': height})
+        rows += coco_results(found, number, ids, first_id=len(rows) + 1)
+        picture = draw_detections(image, found, predictor.classes)
+        write_atomic(out / name, encode_image(picture, 'jpg'))
+        if progress is not None:
+            progress(number, len(files))
+    categories = [{'id': ids[i], 'name': name} for i, name in enumerate(predictor.classes)]
+    content = {'images': entries, 'categories': categories, 'annotations': rows}
+    write_atomic(out / RESULTS_FILE, (json.dumps(content) + '\n').encode())
+    if broken:
+        raise DatasetError(
+            f'{len(broken)} of {len(files)} images are broken and were left out, the first is '
+            f'{broken[0]}; the others are in {out}'
+        )
+    return out / RESULTS_FILE
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """Return image files, folders replaced by the images in them, sorted by name.
+
+    Raises:
+        DatasetError: a path is missing, or a folder holds no image.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            if not inside:
+                raise DatasetError(f'{path}: no images ({", ".join(IMAGE_SUFFIXES)}) in it')
+            files += inside
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise DatasetError(f'{path}: no such image file or folder')
+    return files
+
+
+def _overlay_names(files: Sequence[Path]) -> list[str]:
+    """Return one name for each file; images of the same name get a number."""
+    names: list[str] = []
+    for file in files:
+        name, number = f'{file.stem}.jpg', 1
+        while name in names:
+            number += 1
+            name = f'{file.stem}_{number}.jpg'
+        names.append(name)
+    return names

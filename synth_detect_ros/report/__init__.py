@@ -1,0 +1,1 @@
+"""Pages and pictures: HTML, plots, overlays, contact sheets."""

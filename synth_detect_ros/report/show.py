@@ -1,0 +1,171 @@
+"""What lies in a folder: contact sheets of data and background sets, facts of a trained model."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools.coco import COCO
+
+from synth_detect_ros.bundle import MODEL, read_bundle_info
+from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set
+from synth_detect_ros.dataset.coco import quiet_coco, read_coco
+from synth_detect_ros.dataset.files import encode_image, write_atomic
+from synth_detect_ros.dataset.loader import read_image
+from synth_detect_ros.dataset.storage import COCO_FILE, IMAGES_FOLDER
+from synth_detect_ros.errors import DatasetError
+from synth_detect_ros.geometry.boxes import xyxy_from_xywh
+from synth_detect_ros.report.overlay import class_colour, draw_boxes, draw_mask
+
+Image = NDArray[np.uint8]
+CELL_WIDTH, GAP = 400, 6  # [px]; four cells fill a screen
+MASK_ALPHA = 0.35
+
+
+def show(folder: Path, out: Path, count: int) -> str:
+    """Describe a data set, a background set or a bundle; picture the first two.
+
+    Args:
+        folder: what to look at.
+        out: PNG file of the contact sheet; not written for a bundle.
+        count: images on the sheet, spread evenly over the set.
+
+    Returns:
+        Lines of text.
+
+    Raises:
+        DatasetError, BackgroundError, BundleError: the folder is none of the three, or broken.
+        StorageError: the picture cannot be written.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f'{folder}: no such folder. Give a data set, background set or bundle.')
+    if (folder / MODEL).is_file():
+        return describe_bundle(read_bundle_info(folder))
+    if (folder / COCO_FILE).is_file():
+        coco = read_coco(folder / COCO_FILE)
+        text, cells = describe_dataset(coco), dataset_cells(folder / IMAGES_FOLDER, coco, count)
+    else:
+        backgrounds = read_background_set(folder)
+        text = describe_backgrounds(backgrounds)
+        cells = [backgrounds.read(i) for i in spread(len(backgrounds), count)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(out, encode_image(contact_sheet(cells), 'png'))
+    return f'{text}\npicture: {out}'
+
+
+def spread(length: int, count: int) -> list[int]:
+    """Return at most `count` indices below `length`, evenly spread, first and last included."""
+    return np.unique(np.linspace(0, length - 1, min(length, count)).round().astype(int)).tolist()
+
+
+def contact_sheet(images: Sequence[Image]) -> Image:
+    """Arrange images in a grid about as wide as high.
+
+    Args:
+        images: at least one (H, W, 3) uint8 RGB, of any sizes.
+
+    Returns:
+        (H, W, 3) uint8 RGB; each image is scaled to the cell width, rows as high as the highest.
+    """
+    cells = []
+    for image in images:
+        height = max(1, round(image.shape[0] * CELL_WIDTH / image.shape[1]))
+        cells.append(cv2.resize(image, (CELL_WIDTH, height), interpolation=cv2.INTER_AREA))
+    columns = math.ceil(math.sqrt(len(cells)))
+    cell_height = max(len(cell) for cell in cells)
+    rows = math.ceil(len(cells) / columns)
+    size = (rows * (cell_height + GAP) + GAP, columns * (CELL_WIDTH + GAP) + GAP, 3)
+    sheet = np.full(size, 255, np.uint8)
+    for k, cell in enumerate(cells):
+        y = GAP + k // columns * (cell_height + GAP)
+        x = GAP + k % columns * (CELL_WIDTH + GAP)
+        sheet[y : y + len(cell), x : x + CELL_WIDTH] = cell
+    return sheet
+
+
+def dataset_cells(images: Path, coco: dict[str, Any], count: int) -> list[Image]:
+    """Return pictures of a COCO data set's images with their masks, boxes and names."""
+    index = quiet_coco(coco)
+    labels = {row['id']: label for label, row in enumerate(coco['categories'])}
+    pictures = []
+    for i in spread(len(coco['images']), count):
+        entry = coco['images'][i]
+        image = read_image(images / entry['file_name'])
+        pictures.append(draw_annotations(image, index, entry['id'], labels))
+    return pictures
+
+
+def draw_annotations(image: Image, coco: COCO, image_id: int, labels: dict[int, int]) -> Image:
+    """Draw the masks, boxes and names of one image's annotations."""
+    canvas = image.copy()
+    for row in coco.imgToAnns[image_id]:
+        colour = class_colour(labels[row['category_id']])
+        if row.get('segmentation'):
+            draw_mask(canvas, coco.annToMask(row).astype(bool), colour, MASK_ALPHA)
+        name = coco.cats[row['category_id']]['name']
+        canvas = draw_boxes(canvas, xyxy_from_xywh(row['bbox']), [name], colour)
+    return canvas
+
+
+def describe_dataset(coco: dict[str, Any]) -> str:
+    """Return the numbers of images and instances in a COCO mapping, and the visible share."""
+    names = {row['id']: row['name'] for row in coco['categories']}
+    counts = Counter(names[row['category_id']] for row in coco['annotations'])
+    sizes = Counter(f'{row["width"]}x{row["height"]}' for row in coco['images'])
+    lines = [f'data set: {len(coco["images"])} images of {", ".join(sizes)} pixels']
+    lines += [f'  {name}: {counts[name]} instances' for name in names.values()]
+    visible = [row['visib_fract'] for row in coco['annotations'] if 'visib_fract' in row]
+    if visible:
+        low, middle = np.quantile(visible, [0.05, 0.5])
+        lines.append(f'  visible share: median {middle:.2f}, 5 % are below {low:.2f}')
+    return '\n'.join(lines)
+
+
+def describe_backgrounds(backgrounds: BackgroundSet) -> str:
+    """Return number of frames and intrinsics of a background set."""
+    camera = backgrounds.camera
+    if camera is None:
+        return f'background set: {len(backgrounds)} frames, no camera.yaml'
+    lens = f'lens {camera.distortion_model}' if camera.distorted else 'no lens distortion'
+    return (
+        f'background set: {len(backgrounds)} frames, camera {camera.name!r} '
+        f'{camera.width}x{camera.height}, focal length {camera.K[0, 0]:.0f} px, {lens}'
+    )
+
+
+def describe_bundle(info: dict[str, Any]) -> str:
+    """Return what a bundle is and where it came from."""
+    detector = info['detector']
+    lines = [
+        f'trained model: {detector["architecture"]}, {detector["neck"]}, {detector["backbone"]}',
+        f'  classes: {", ".join(info["classes"])}',
+    ]
+    tables: list[tuple[str, Callable[[Any], str]]] = [
+        ('extractor_weights', str),
+        ('freeze', _pairs),
+        ('training', _pairs),
+        ('dataset', _pairs),
+        ('metrics', _metrics),
+    ]
+    for key, text in tables:
+        if info.get(key):
+            lines.append(f'  {key.replace("_", " ")}: {text(info[key])}')
+    return '\n'.join(lines)
+
+
+def _pairs(group: dict[str, Any]) -> str:
+    return ', '.join(f'{key} {value}' for key, value in group.items())
+
+
+def _metrics(metrics: dict[str, Any]) -> str:
+    parts = [f'on {metrics["validated_on"]} images'] if 'validated_on' in metrics else []
+    for kind, title in (('bbox', 'boxes'), ('segm', 'masks')):
+        scores = [(k, v) for k, v in metrics.get(kind, {}).items() if isinstance(v, float)]
+        parts += [f'{title} ' + ' '.join(f'{k} {v:.3f}' for k, v in scores)] if scores else []
+    return ', '.join(parts)

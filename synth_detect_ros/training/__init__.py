@@ -1,0 +1,1 @@
+"""Fit a detector: the loop, its data, optimiser, validation and log."""

@@ -1,0 +1,138 @@
+"""What a run trains on and is validated with: a stored data set, or the generator itself."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch.utils.data import Dataset
+
+from synth_detect_ros.config import SynthesizeConfig, TrainConfig
+from synth_detect_ros.config.options import read_config
+from synth_detect_ros.dataset.generated import GeneratedSet
+from synth_detect_ros.dataset.inputs import provenance, read_inputs
+from synth_detect_ros.dataset.loader import TrainingSet, read_image, read_labelled
+from synth_detect_ros.dataset.synthesize import synthesize
+from synth_detect_ros.errors import ConfigError, DatasetError
+from synth_detect_ros.training.batches import Keys
+from synth_detect_ros.training.validation import Validation
+
+# What the generator was, beside the run.
+RECORD = 'generator.yaml'
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """Where the images of a run come from.
+
+    Attributes:
+        classes: class names.
+        set: (image, target) by key.
+        keys: from the number of the first item wanted to the endless keys from there on.
+        image_bytes: size of an image [bytes].
+        renders: whether reading from `set` needs OpenGL.
+        validation: what the run is scored on.
+        facts: what the bundle should tell of the data: camera and data set.
+    """
+
+    classes: tuple[str, ...]
+    set: Dataset[Any]
+    keys: Callable[[int], Iterable[int]]
+    image_bytes: int
+    renders: bool
+    validation: Validation
+    facts: Mapping[str, Any]
+
+
+def open_data(config: TrainConfig) -> TrainingData:
+    """Open the data set or the generator that a configuration names.
+
+    Raises:
+        ConfigError: `out` holds a run on images of another generator.
+        DatasetError: the data set is missing, empty or broken.
+        SynthDetectError: see `inputs.read_inputs`.
+    """
+    return _generated(config) if config.synthesize else _stored(config)
+
+
+def _stored(config: TrainConfig) -> TrainingData:
+    folder = Path(config.dataset)
+    images = read_labelled(folder / 'images', folder / 'annotations.json')
+    own, held_out = split(len(images), config.val_share)
+    masks = config.detector.architecture == 'mask_rcnn'
+    data = TrainingSet(images, own, config.augment, config.seed, masks=masks)
+    stored = folder / 'dataset.yaml'
+    dataset = yaml.safe_load(stored.read_text()) if stored.is_file() else {}
+    digest = hashlib.sha256((folder / 'annotations.json').read_bytes()).hexdigest()
+    return TrainingData(
+        classes=images.classes,
+        set=data,
+        keys=partial(Keys, len(data), config.seed),
+        image_bytes=read_image(data.path(0)).nbytes,
+        renders=False,
+        validation=Validation.of(config, folder, held_out),
+        facts={
+            'camera': dataset.get('camera'),
+            'dataset': {'annotations_sha256': digest, 'images': len(images)},
+        },
+    )
+
+
+def _generated(config: TrainConfig) -> TrainingData:
+    options = read_config(SynthesizeConfig, Path(config.synthesize))
+    inputs = read_inputs(options)
+    record = provenance(options, inputs)
+    _claim(Path(config.out) / RECORD, record)
+    held_out = 0 if config.val_images or not config.val_share else config.val_max_images
+    folder = Path(config.out) / 'validation'
+    if held_out:
+        logger.info('rendering %d images to validate on: %s', held_out, folder)
+        synthesize(replace(options, out=str(folder), count=held_out))
+    masks = config.detector.architecture == 'mask_rcnn'
+    data = GeneratedSet(options, inputs, held_out, config.augment, config.seed, masks=masks)
+    return TrainingData(
+        classes=inputs.classes,
+        set=data,
+        keys=itertools.count,
+        image_bytes=3 * math.prod(inputs.camera.size),
+        renders=True,
+        validation=Validation.of(config, folder, range(held_out)),
+        facts={
+            'camera': record['camera'],
+            'dataset': {'synthesize': record['config'], 'inputs': record['inputs']},
+        },
+    )
+
+
+def _claim(path: Path, record: Mapping[str, Any]) -> None:
+    """Keep the record of the generator with the run; refuse to go on with another one."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(dict(record), sort_keys=False))
+    elif yaml.safe_load(path.read_text())['fingerprint'] != record['fingerprint']:
+        raise ConfigError(
+            f'{path.parent} holds a run on images of another configuration, or of changed CAD '
+            'files or backgrounds. Choose another out, or remove it.'
+        )
+
+
+def split(count: int, share: float) -> tuple[range, range]:
+    """Split images into those to train on and, at the end, those held out for validation.
+
+    Raises:
+        DatasetError: nothing would be left to train on.
+    """
+    held_out = round(count * share)
+    if held_out >= count:
+        raise DatasetError(f'{count} images are too few to hold out {share:.0%} for validation')
+    return range(count - held_out), range(count - held_out, count)

@@ -1,0 +1,158 @@
+"""Configurations: checked wherever they come from, and the same after a round trip."""
+
+from dataclasses import dataclass
+
+import pytest
+import yaml
+
+from synth_detect_ros import config
+from synth_detect_ros.config.options import (
+    Options,
+    build,
+    leaves,
+    option,
+    read_config,
+    read_mapping,
+    to_mapping,
+    to_yaml,
+)
+from synth_detect_ros.errors import ConfigError
+
+USE_CASES = [
+    config.SynthesizeConfig, config.CaptureConfig, config.ReplayConfig, config.TrainConfig,
+    config.EvaluateConfig, config.DetectConfig,
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Inner(Options):
+    span: tuple[float, float] = option((0.0, 1.0), 'a range', unit='m', low=0, high=9)
+    word: str = option('a', 'a word', choices=('a', 'b'))
+
+
+@dataclass(frozen=True)
+class Outer(Options):
+    count: int = option(3, 'a number', low=1, high=5)
+    share: float | None = option(None, 'perhaps a number', low=0)
+    names: tuple[str, ...] = option((), 'some words')
+    flag: bool = option(False, 'a switch')
+    inner: Inner = option(Inner, 'a group')
+
+
+@pytest.mark.parametrize('cls', USE_CASES)
+def test_defaults_survive_mapping_and_yaml(cls):
+    assert build(cls, to_mapping(cls())) == cls()
+    assert build(cls, yaml.safe_load(to_yaml(cls()))) == cls()
+
+
+@pytest.mark.parametrize('cls', USE_CASES)
+def test_every_option_explains_itself(cls):
+    for name, field, _ in leaves(cls()):
+        assert field.metadata['help'], name
+
+
+def test_numbers_and_lists_become_what_the_field_says():
+    outer = build(Outer, {'share': 2, 'names': ['x'], 'inner': {'span': [1, 2]}})
+    assert outer.share == 2.0
+    assert outer.names == ('x',)
+    assert outer.inner.span == (1.0, 2.0)
+    assert isinstance(outer.inner.span[0], float)
+
+
+@pytest.mark.parametrize(
+    ('mapping', 'message'),
+    [
+        ({'cuont': 3}, r"unknown key 'cuont'\. Choose one of count, flag, inner, names, share"),
+        ({'count': 3.5}, 'count: wanted a whole number, got 3.5'),
+        ({'count': True}, 'count: wanted a whole number'),
+        ({'flag': 1}, 'flag: wanted true or false'),
+        ({'count': 6}, r'count: 6 is out of bounds; wanted 1 \.\. 5'),
+        ({'share': 'x'}, r"share: wanted a number, got 'x' \(null is legal too\)"),
+        ({'share': float('nan')}, 'out of bounds'),
+        ({'names': 'x'}, 'names: wanted a list of text'),
+        ({'names': [1]}, r'names\[0\]: wanted text'),
+        ({'inner': {'span': [2, 1]}}, r'inner: span: a range is \[lowest, highest\]'),
+        ({'inner': {'span': [0, 10]}}, 'span: 10.0 is out of bounds'),
+        ({'inner': {'span': [1]}}, r'span: wanted \[a number, a number\]'),
+        ({'inner': {'word': 'c'}}, r"word: 'c' is not known\. Choose one of a, b"),
+        ({'inner': 3}, 'inner: wanted a group of options'),
+    ],
+)
+def test_wrong_values_name_file_key_and_what_is_allowed(mapping, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        build(Outer, mapping, 'some.yaml')
+    assert str(caught.value).startswith('some.yaml')
+
+
+def test_construction_in_python_is_checked_too():
+    with pytest.raises(ConfigError, match='count'):
+        Outer(count=0)
+
+
+def test_overrides_reach_into_groups(tmp_path):
+    path = tmp_path / 'o.yaml'
+    path.write_text('count: 2\ninner: {word: b}\n')
+    outer = read_config(Outer, path, ['inner.span=[1, 3]', 'count=4'])
+    assert outer == Outer(count=4, inner=Inner(span=(1.0, 3.0), word='b'))
+
+
+@pytest.mark.parametrize('override', ['count', 'count.deeper=1', 'count=[1'])
+def test_wrong_override_is_named(tmp_path, override):
+    path = tmp_path / 'o.yaml'
+    path.write_text('count: 2\n')
+    with pytest.raises(ConfigError, match='count'):
+        read_config(Outer, path, [override])
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'), [('a: [', 'cannot be read as YAML'), ('- 1', 'wanted a mapping')]
+)
+def test_broken_file_is_named(tmp_path, text, message):
+    path = tmp_path / 'o.yaml'
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_mapping(path)
+
+
+def test_missing_and_empty_files(tmp_path):
+    with pytest.raises(ConfigError, match='no such file'):
+        read_mapping(tmp_path / 'none.yaml')
+    (tmp_path / 'empty.yaml').write_text('')
+    assert read_config(Outer, tmp_path / 'empty.yaml') == Outer()
+
+
+def test_freeze_dial_lists_its_positions():
+    for good in ('none', 'first_stage', 'both_stages', 'until:500'):
+        config.TrainConfig(freeze=good)
+    for bad in ('half', 'until', 'until:x', 'none:3'):
+        with pytest.raises(ConfigError, match='until:<step>'):
+            config.TrainConfig(freeze=bad)
+
+
+def test_stride_of_a_single_map_is_one_of_two():
+    with pytest.raises(ConfigError, match='c4_stride: 12 is not known'):
+        config.DetectorConfig(c4_stride=12)
+
+
+def test_crop_must_be_as_large_as_what_is_pooled():
+    with pytest.raises(ConfigError, match='roi_pool: 4 leaves nothing'):
+        config.DetectorConfig(roi_size=3, roi_pool=4)
+
+
+def test_real_validation_needs_images_and_annotations():
+    with pytest.raises(ConfigError, match='give both or none'):
+        config.TrainConfig(val_images='somewhere')
+
+
+@pytest.mark.parametrize('text', ['a: 1\na: 2\n', 'g: {a: 1, a: 2}\n', 'l: [{b: 1, b: 1}]\n'])
+def test_a_key_twice_is_no_silent_choice(tmp_path, text):
+    file = tmp_path / 'options.yaml'
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r'options.yaml: .*stands there twice'):
+        read_mapping(file)
+
+
+def test_merged_keys_may_be_overridden(tmp_path):
+    file = tmp_path / 'options.yaml'
+    file.write_text('base: &base {a: 1, b: 2}\nmore: {<<: *base, a: 3}\n')
+    assert read_mapping(file)['more'] == {'a': 3, 'b': 2}

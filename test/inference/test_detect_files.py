@@ -1,0 +1,84 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from synth_detect_ros.dataset.coco import check_coco
+from synth_detect_ros.errors import DatasetError
+from synth_detect_ros.inference.detect_files import annotate, find_images
+from synth_detect_ros.structures import Detections
+
+BOX = [20, 30, 80, 90]
+
+
+class FindsOne:
+    classes = ('box', 'cube')
+
+    def detect(self, image, score_threshold):
+        masks = np.zeros((1, *image.shape[:2]), bool)
+        masks[0, 30:90, 20:80] = True
+        boxes = np.array([BOX], np.float64)
+        return Detections(np.ones(1, np.int64), np.array([0.7]), boxes, masks).above(
+            score_threshold
+        )
+
+
+def write_images(folder, *names):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        cv2.imwrite(str(folder / name), np.full((120, 160, 3), 90, np.uint8))
+    return folder
+
+
+def test_every_image_gets_a_picture_and_an_entry(tmp_path):
+    folder = write_images(tmp_path / 'in', 'b.png', 'a.jpg')
+    calls = []
+    path = annotate(FindsOne(), [folder], tmp_path / 'out', 0.5, lambda *a: calls.append(a))
+    content = json.loads(path.read_text())
+    check_coco(content, 'result')
+    assert [row['file_name'] for row in content['images']] == [
+        str(folder / 'a.jpg'),
+        str(folder / 'b.png'),
+    ]
+    assert [row['image_id'] for row in content['annotations']] == [1, 2]
+    assert [row['id'] for row in content['annotations']] == [1, 2]
+    names = {c['id']: c['name'] for c in content['categories']}
+    assert {names[row['category_id']] for row in content['annotations']} == {'cube'}
+    assert sorted(p.name for p in (tmp_path / 'out').glob('*.jpg')) == ['a.jpg', 'b.jpg']
+    assert calls == [(1, 2), (2, 2)]
+
+
+def test_detections_below_the_threshold_are_left_out(tmp_path):
+    folder = write_images(tmp_path / 'in', 'a.png')
+    path = annotate(FindsOne(), [folder], tmp_path / 'out', 0.8)
+    assert json.loads(path.read_text())['annotations'] == []
+
+
+def test_images_of_the_same_name_do_not_overwrite_each_other(tmp_path):
+    first = write_images(tmp_path / 'one', 'a.png', 'a.jpg')
+    second = write_images(tmp_path / 'two', 'a.png')
+    annotate(FindsOne(), [first, second], tmp_path / 'out', 0.5)
+    names = sorted(p.name for p in (tmp_path / 'out').glob('*.jpg'))
+    assert names == ['a.jpg', 'a_2.jpg', 'a_3.jpg']
+
+
+def test_a_broken_image_is_named_after_the_others_are_done(tmp_path):
+    folder = write_images(tmp_path / 'in', 'a.jpg', 'b.jpg', 'c.jpg')
+    whole = (folder / 'b.jpg').read_bytes()
+    (folder / 'b.jpg').write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DatasetError, match=r'1 of 3 images .*b\.jpg; the others'):
+        annotate(FindsOne(), [folder], tmp_path / 'out', 0.5)
+    content = json.loads((tmp_path / 'out/detections.json').read_text())
+    assert len(content['images']) == 2
+    assert (tmp_path / 'out/c.jpg').is_file()
+
+
+def test_a_missing_image_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r'gone\.png: no such image'):
+        find_images([tmp_path / 'gone.png'])
+
+
+def test_a_folder_without_images_is_named(tmp_path):
+    with pytest.raises(DatasetError, match='no images'):
+        find_images([tmp_path])

@@ -1,0 +1,138 @@
+"""The fast path finds what the detector finds, whoever computes the dense part."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import CLASSES, TINY_SSD, detector_config
+
+from synth_detect_ros.detectors.build import build_detector
+from synth_detect_ros.detectors.detector import to_tensor
+from synth_detect_ros.detectors.rcnn import RCNN
+from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.inference.build import build_inference
+from synth_detect_ros.inference.runtimes import build_runtime
+from synth_detect_ros.inference.two_stage import TwoStageDense
+
+CPU = torch.device('cpu')
+RUNTIMES = ['torch', 'openvino', 'onnxruntime']
+NETWORKS = [
+    {},
+    {'architecture': 'mask_rcnn'},
+    {'neck': 'c4', 'backbone': 'resnet18'},
+    {'neck': 'c4', 'architecture': 'rfcn'},
+    {'norm': 'none', 'box_head_convs': 0},
+    {'fixed_size': [150, 70]},
+    TINY_SSD,
+    {**TINY_SSD, 'backbone': 'resnet18', 'fixed_size': [100, 90], 'ssd': {'candidates': 30}},
+    {'roi_size': 10, 'roi_pool': 2, 'rpn_channels': 12, 'rpn_coder': [10, 10, 5, 5]},
+    {
+        **{'neck': 'c4', 'backbone': 'resnet18', 'architecture': 'mask_rcnn'},
+        **{'anchor_octaves': [1, 2], 'rpn_dilation': 2, 'rpn_candidates': 400, 'rpn_nms_iou': 0.5},
+        **{
+            'c4_stride': 8,
+            'rpn_coder': [2, 3, 4, 5],
+            'box_coder': [5, 4, 3, 2],
+            'roi_size': 14,
+            'roi_pool': 2,
+        },
+    },
+]
+SIZES = [(96, 128), (97, 140), (200, 150)]
+
+
+def scores_of(detector):
+    """Return the weights that make the scores of the classes."""
+    if detector.config.architecture == 'rfcn':
+        return [detector.region_maps.maps.weight[: (len(CLASSES) + 1) * 9]]
+    if detector.config.architecture == 'ssd':
+        return [layer.weight for layer in detector.head.logits]
+    return [detector.roi_heads.box_predictor.cls_score.weight]
+
+
+@pytest.fixture(scope='module', params=range(len(NETWORKS)))
+def detector(request):
+    torch.manual_seed(0)
+    config = detector_config(score_threshold=0.0, **NETWORKS[request.param])
+    detector = build_detector(config, CLASSES).eval()
+    with torch.no_grad():  # spread what an untrained head scores, so that rounding ties nothing
+        for weight in scores_of(detector):
+            weight.mul_(50)
+    return detector
+
+
+def image(height, width):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def assert_same(found, wanted):
+    assert len(found) == len(wanted)
+    assert np.array_equal(found.labels, wanted.labels)
+    np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-3)
+    np.testing.assert_allclose(found.boxes, wanted.boxes, atol=0.05)
+    assert (found.masks is None) == (wanted.masks is None)
+    if wanted.masks is not None:
+        assert (found.masks == wanted.masks).mean() > 0.999
+
+
+@pytest.mark.parametrize('runtime', RUNTIMES)
+def test_detections_are_those_of_the_detector(detector, runtime):
+    if runtime != 'torch':
+        pytest.importorskip(runtime)
+    inference = build_inference(detector, CPU, runtime)
+    assert inference.runtime == runtime
+    for size in SIZES:
+        frame = image(*size)
+        wanted = detector.detect([to_tensor(frame, CPU)])[0]
+        assert len(wanted)
+        assert_same(inference.detect(frame), wanted)
+        assert set(inference.timings) == {'preprocess', 'network', 'postprocess'}
+
+
+def test_nothing_found_is_legal(detector):
+    found = build_inference(detector, CPU, 'torch').detect(image(96, 128), 1.1)
+    assert len(found) == 0
+    assert (found.masks is None) == (not detector.has_masks)
+
+
+def test_masks_are_made_only_when_wanted(detector, monkeypatch):
+    inference = build_inference(detector, CPU, 'torch')
+    monkeypatch.setattr('synth_detect_ros.inference.fast_path.paste_masks', lambda *_: 1 / 0)
+    assert inference.detect(image(96, 128), masks=False).masks is None
+
+
+def test_fewer_proposals_are_the_best_ones(detector):
+    if detector.config.architecture == 'ssd':
+        pytest.skip('it proposes nothing, see test_ssd.py')
+    inference = build_inference(detector, CPU, 'torch')
+    inference.keep_proposals(1)
+    assert len(inference.detect(image(96, 128))) <= len(CLASSES)
+
+
+def small():
+    return TwoStageDense(RCNN(detector_config(), CLASSES).eval())
+
+
+def test_auto_is_torch_where_openvino_is_not_or_fails(monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    assert build_runtime('auto', small(), CPU, 1)[0] == 'torch'
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: name)
+    monkeypatch.setattr('synth_detect_ros.inference.runtimes._openvino', lambda *_: 1 / 0)
+    assert build_runtime('auto', small(), CPU, 1)[0] == 'torch'
+
+
+def test_a_runtime_that_is_not_installed_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    with pytest.raises(ConfigError, match='pip install onnx onnxruntime'):
+        build_runtime('onnxruntime', small(), CPU, 1)
+
+
+def test_a_runtime_that_fails_says_what_to_choose(monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: name)
+    monkeypatch.setattr('synth_detect_ros.inference.runtimes._openvino', lambda *_: 1 / 0)
+    with pytest.raises(ConfigError, match=r'cannot run this network.*Choose auto or torch'):
+        build_runtime('openvino', small(), CPU, 1)
+
+
+def test_gpus_are_for_torch():
+    with pytest.raises(ConfigError, match='Choose auto, torch or compile'):
+        build_runtime('openvino', small(), torch.device('cuda'), 1)

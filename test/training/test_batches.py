@@ -1,0 +1,52 @@
+"""Batches: an order that can be entered anywhere, and preparation ahead in order."""
+
+import threading
+
+import pytest
+import torch
+
+from synth_detect_ros.training.batches import Keys, prefetch, send
+
+
+def test_order_is_a_permutation_each_epoch_and_can_be_entered_anywhere():
+    whole = [key for key, _ in zip(Keys(5, 0, 0), range(20), strict=False)]
+    assert sorted(whole[:5]) == list(range(5))
+    assert sorted(whole) == list(range(20))
+    assert [k % 5 for k in whole[:5]] != [k % 5 for k in whole[5:10]]
+    later = [key for key, _ in zip(Keys(5, 0, 7), range(13), strict=False)]
+    assert later == whole[7:]
+
+
+def test_nothing_to_prefetch_is_legal():
+    assert list(prefetch([], str)) == []
+
+
+def test_results_come_in_order_and_are_made_in_another_thread():
+    threads = set()
+
+    def prepare(item):
+        threads.add(threading.current_thread())
+        return item + 1
+
+    assert list(prefetch(range(20), prepare)) == list(range(1, 21))
+    assert threading.current_thread() not in threads
+
+
+def test_error_arrives_in_its_turn():
+    results = prefetch([1, 2, 0, 4], lambda item: 1 / item)
+    assert next(results) == 1
+    assert next(results) == 0.5
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_leaving_early_ends_the_thread():
+    results = prefetch(iter(int, 1), lambda item: item)
+    next(results)
+    results.close()
+    assert not any(thread.name.startswith('prefetch') for thread in threading.enumerate())
+
+
+def test_tensors_keep_name_and_value_on_their_way():
+    tensors = {'boxes': torch.arange(4.0)}
+    assert send(tensors, torch.device('cpu'))['boxes'].tolist() == [0, 1, 2, 3]

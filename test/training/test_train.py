@@ -1,0 +1,243 @@
+"""Training: exact resume, nothing lost on Ctrl-C or a broken loss, contradictions refused."""
+
+import csv
+import errno
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tiny import train_config, write_dataset, write_weights
+
+from synth_detect_ros.bundle import load_bundle, read_bundle_info
+from synth_detect_ros.errors import ConfigError, DatasetError, StorageError, TrainingError
+from synth_detect_ros.training import batches
+from synth_detect_ros.training import train as train_module
+from synth_detect_ros.training.batches import affordable_workers
+from synth_detect_ros.training.data import split
+from synth_detect_ros.training.train import train
+from synth_detect_ros.training.validation import Validation
+
+
+@pytest.fixture(scope='module')
+def dataset(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp('data') / 'set')
+
+
+def weights_of(out):
+    return load_file(out / 'bundle' / 'weights.safetensors')
+
+
+def read_csv(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+class Interrupt:
+    """Stops a run with Ctrl-C after some steps."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def __call__(self, progress):
+        if progress.step == self.step:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures('one_thread')
+def test_interrupted_and_resumed_run_equals_uninterrupted_run(dataset, tmp_path):
+    whole, parts = (train_config(dataset, tmp_path / name, steps=6) for name in ('a', 'b'))
+    train(whole)
+    with pytest.raises(KeyboardInterrupt):
+        train(parts, Interrupt(3))
+    train(parts)
+    a, b = weights_of(tmp_path / 'a'), weights_of(tmp_path / 'b')
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    rows = [read_csv(tmp_path / name / 'log.csv') for name in 'ab']
+    assert [r['loss'] for r in rows[0]] == [r['loss'] for r in rows[1]]
+
+
+def test_interrupt_leaves_a_usable_bundle(dataset, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(train_config(dataset, tmp_path / 'run'), Interrupt(1))
+    detector, info = load_bundle(tmp_path / 'run' / 'bundle')
+    assert info['training']['steps'] == 1
+    assert not detector.training
+
+
+def test_loader_processes_do_not_change_the_result(dataset, tmp_path):
+    for workers in (0, 2):
+        train(train_config(dataset, tmp_path / str(workers), steps=2, workers=workers))
+    a, b = weights_of(tmp_path / '0'), weights_of(tmp_path / '2')
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_frozen_extractor_in_bundle_is_the_weight_file(dataset, tmp_path):
+    file = write_weights(tmp_path / 'w.safetensors')
+    config = train_config(
+        dataset, tmp_path / 'run', freeze='first_stage', steps=2, detector={'weights': str(file)}
+    )
+    train(config)
+    trained, source = weights_of(tmp_path / 'run'), load_file(file)
+    key = 'conv.0.0.weight'
+    assert torch.equal(
+        trained[f'neck.first_stage.module.blocks.3.{key}'], source[f'features.3.{key}']
+    )
+    info = read_bundle_info(tmp_path / 'run' / 'bundle')
+    assert info['freeze']['frozen']['first_stage'] > 2_000_000
+
+
+def test_run_until_a_step_thaws_and_resumes_thawed(dataset, tmp_path):
+    file = write_weights(tmp_path / 'w.safetensors')
+    detector = {'weights': str(file)}
+    options = dict(freeze='until:2', steps=4, detector=detector)
+    train(train_config(dataset, tmp_path / 'a', **options))
+    with pytest.raises(KeyboardInterrupt):
+        train(train_config(dataset, tmp_path / 'b', **options), Interrupt(3))
+    train(train_config(dataset, tmp_path / 'b', **options))
+    a, b = weights_of(tmp_path / 'a'), weights_of(tmp_path / 'b')
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    key = 'conv.0.0.weight'
+    stored = load_file(file)[f'features.3.{key}']
+    assert not torch.equal(a[f'neck.first_stage.module.blocks.3.{key}'], stored)
+
+
+def test_losses_fall_when_one_image_is_learnt(dataset, tmp_path):
+    losses = []
+    config = train_config(
+        dataset,
+        tmp_path / 'run',
+        steps=25,
+        optimizer={'lr': 0.02, 'warmup_steps': 5},
+        augment={'flip': False},
+    )
+    train(config, lambda p: losses.append(p.losses['loss']))
+    assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
+
+
+def test_best_weights_are_kept_by_validation(dataset, tmp_path, monkeypatch):
+    scores = iter([0.5, 0.2, 0.1])
+    monkeypatch.setattr(
+        Validation,
+        'score',
+        lambda *_: {'bbox': dict.fromkeys(('AP', 'AP50', 'AP75', 'AR100'), next(scores))},
+    )
+    train(train_config(dataset, tmp_path / 'run', steps=5, val_every=2))
+    info = read_bundle_info(tmp_path / 'run' / 'bundle')
+    assert info['metrics']['bbox']['AP'] == 0.5
+    assert info['training']['steps'] == 2
+    rows = read_csv(tmp_path / 'run' / 'validation.csv')
+    assert [float(r['AP']) for r in rows] == [0.5, 0.2, 0.1]
+
+
+def test_validation_takes_real_images_when_given(dataset, tmp_path):
+    config = train_config(
+        dataset,
+        tmp_path / 'run',
+        steps=1,
+        val_images=str(dataset / 'images'),
+        val_annotations=str(dataset / 'annotations.json'),
+    )
+    train(config)
+    assert read_bundle_info(tmp_path / 'run' / 'bundle')['metrics']['validated_on'] == 'real'
+
+
+def test_run_without_held_out_images_says_so(dataset, tmp_path, caplog):
+    with caplog.at_level('INFO', 'synth_detect_ros.training.train'):
+        train(train_config(dataset, tmp_path / 'run', steps=1, val_share=0.0))
+    assert 'step 1: no images to validate on' in caplog.text
+    assert read_bundle_info(tmp_path / 'run' / 'bundle')['metrics']['validated_on'] == 'no'
+
+
+def test_masks_are_trained_and_validated(dataset, tmp_path):
+    config = train_config(dataset, tmp_path / 'run', detector={'architecture': 'mask_rcnn'})
+    train(config)
+    detector, info = load_bundle(tmp_path / 'run' / 'bundle')
+    assert detector.has_masks
+    assert info['preprocessing']['min_side'] == 96
+
+
+def test_non_finite_loss_is_named_and_leaves_the_checkpoint(dataset, tmp_path):
+    config = train_config(dataset, tmp_path / 'run', checkpoint_every=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, Interrupt(1))
+    run = train_module._Run(config)
+    torch.nn.init.constant_(run.detector.roi_heads.box_predictor.cls_score.bias, float('nan'))
+    with pytest.raises(TrainingError, match='loss_classifier, loss not finite'):
+        run.go(lambda _: None)
+    state = torch.load(tmp_path / 'run' / 'checkpoint.pt', weights_only=True)
+    assert state['progress']['step'] == 1
+    assert all(torch.isfinite(v).all() for v in state['model'].values())
+
+
+def test_time_limit_ends_the_run_with_a_finished_schedule(dataset, tmp_path, monkeypatch):
+    clock, rates = itertools.count(), []
+    monkeypatch.setattr(train_module.time, 'monotonic', lambda: float(next(clock)))
+    config = train_config(
+        dataset, tmp_path / 'run', steps=10**6, time_limit_s=12.0, optimizer={'warmup_steps': 0}
+    )
+    train(config, lambda p: rates.append(p.lr))
+    assert len(rates) == 12
+    assert rates[-1] < 0.1 * rates[0]
+
+
+def test_other_configuration_in_the_same_folder_is_refused(dataset, tmp_path):
+    train(train_config(dataset, tmp_path / 'run', steps=1))
+    with pytest.raises(ConfigError, match=r'another configuration \(seed differ'):
+        train(train_config(dataset, tmp_path / 'run', steps=1, seed=5))
+
+
+def test_missing_dataset_and_options_are_named(tmp_path):
+    with pytest.raises(ConfigError, match='give dataset and out, or synthesize and out'):
+        train(train_config('', tmp_path / 'run'))
+    with pytest.raises(DatasetError, match='no such annotation file'):
+        train(train_config(tmp_path, tmp_path / 'run'))
+
+
+def test_full_disk_keeps_the_last_checkpoint(dataset, tmp_path, monkeypatch):
+    train(train_config(dataset, tmp_path / 'run', steps=1))
+    before = (tmp_path / 'run' / 'checkpoint.pt').read_bytes()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    run = train_module._Run(train_config(dataset, tmp_path / 'run', steps=1))
+    monkeypatch.setattr(torch, 'save', full)
+    with pytest.raises(StorageError, match='No space left'):
+        run.save()
+    assert (tmp_path / 'run' / 'checkpoint.pt').read_bytes() == before
+
+
+def test_split_holds_out_the_end_and_leaves_something():
+    assert split(10, 0.2) == (range(8), range(8, 10))
+    with pytest.raises(DatasetError, match='too few'):
+        split(1, 0.5 + 0.5)
+
+
+def test_small_shared_memory_reduces_loader_processes(dataset, tmp_path, monkeypatch, caplog):
+    run = train_module._Run(train_config(dataset, tmp_path / 'run', workers=4))
+    free = type('Usage', (), {'free': 1000})
+    monkeypatch.setattr(batches.shutil, 'disk_usage', lambda _: free)
+    assert affordable_workers(run.config, 96 * 128 * 3) == 0
+    assert '--shm-size' in caplog.text
+
+
+def test_stored_configuration_reads_back(dataset, tmp_path):
+    config = train_config(dataset, tmp_path / 'run', steps=1)
+    train(config)
+    stored = yaml.safe_load((tmp_path / 'run' / 'train.yaml').read_text())
+    assert stored['detector']['fpn_channels'] == config.detector.fpn_channels
+
+
+def test_run_begun_before_there_was_an_option_goes_on(dataset, tmp_path):
+    config = train_config(dataset, tmp_path / 'run', steps=2)
+    train(config)
+    path = tmp_path / 'run' / 'train.yaml'
+    stored = yaml.safe_load(path.read_text())
+    del stored['optimizer']['extractor_lr'], stored['detector']['loss']
+    path.write_text(yaml.safe_dump(stored))
+    train(config)
+    path.write_text(yaml.safe_dump({**stored, 'optimizer': {'extractor_lr': 0.5}}))
+    with pytest.raises(ConfigError, match='optimizer differ'):
+        train(config)
