@@ -33,7 +33,7 @@ setup(
     python_requires='>=3.10',
     install_requires=['setuptools'],
     extras_require={'test': ['pytest']},
-    zip_safe=True,
+    zip_safe=False,  # shaders and the page of corners are read by path
     entry_points={
         'console_scripts': [
             f'synth-detect = {NAME}.commands.main:main',

@@ -32,6 +32,9 @@ from synth_detect_ros.errors import ConfigError, SynthDetectError
 # What `detect` takes from the configuration that it shares with the live node.
 DETECT_FLAGS = ('model', 'device', 'score_threshold', 'threads')
 
+# Commands that go on where they were interrupted.
+RESUMING = ('synthesize', 'train', 'experiment')
+
 # The libraries are heavy and may be missing: each command imports its own.
 # ruff: noqa: PLC0415
 
@@ -43,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return int(args.run(args))
         except KeyboardInterrupt:
-            return _fail('interrupted; the same command continues', 130)
+            again = 'continues' if args.resumes else 'starts again'
+            return _fail(f'interrupted; the same command {again}', 130)
         except (SynthDetectError, OSError) as error:
             if args.debug:
                 raise
@@ -64,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         title = f'{text[0].upper()}{text[1:]}.'
         command = commands.add_parser(name, help=text, description=title, formatter_class=wide)
         command.add_argument('--debug', action='store_true', help='full traceback of an error')
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, resumes=name in RESUMING)
         return command
 
     box = add('model-box', _model_box, 'make a CAD model of a box from photographs of it')

@@ -314,10 +314,8 @@ def to_yaml(config: Options, indent: int = 0) -> str:
 
 def _comment(field: dataclasses.Field[Any]) -> str:
     rules = field.metadata
-    extras = [f'[{rules["unit"]}]'] if rules['unit'] else []
-    if rules['choices']:
-        extras.append(' | '.join(rules['choices']))
-    return ' '.join([rules['help'], *extras])
+    text = f'{rules["help"]} [{rules["unit"]}]' if rules['unit'] else str(rules['help'])
+    return f'{text}: {" | ".join(rules["choices"])}' if rules['choices'] else text
 
 
 def leaves(config: Options, prefix: str = '') -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:

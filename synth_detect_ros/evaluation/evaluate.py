@@ -46,7 +46,7 @@ def evaluate(
         progress: called with (images done, images in all) after each image.
 
     Returns:
-        The metrics of `score.score`, and `ms_per_image`, the median duration of one detection.
+        The metrics of `metrics.score`, and `ms_per_image`, the median duration of one detection.
         They are also written to `config.json`, and overlays of the frames with the largest
         `frame_error` to `config.overlays`, where these are given.
 

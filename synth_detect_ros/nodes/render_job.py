@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 from synth_detect_ros.compute.timing import Timing
 from synth_detect_ros.config import SynthesizeConfig
 from synth_detect_ros.dataset.synthesize import synthesize
-from synth_detect_ros.errors import SynthDetectError
+
+logger = logging.getLogger(__name__)
 
 
 class RenderJob:
@@ -44,7 +46,8 @@ class RenderJob:
     def _run(self) -> None:
         try:
             synthesize(self._config, self._progress, self._stop.is_set)
-        except (SynthDetectError, OSError, RuntimeError) as error:
+        except Exception as error:  # a thread that dies in silence reads as success
+            logger.debug('rendering failed', exc_info=True)
             self.error = error
 
     def _progress(self, done: int, total: int, timing: Timing) -> None:

@@ -136,7 +136,17 @@ def test_errors_are_one_line_and_status_1(capsys, monkeypatch, error, line):
 
 def test_interruption_is_status_130(capsys, monkeypatch):
     assert run_raising(monkeypatch, KeyboardInterrupt()) == 130
-    assert 'interrupted' in capsys.readouterr().err
+    assert 'interrupted; the same command starts again' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('command', ['synthesize', 'train', 'experiment'])
+def test_commands_that_go_on_say_so(capsys, monkeypatch, command):
+    def stop(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, f'_{command}', stop)
+    assert cli.main([command, *(['grid'] if command == 'experiment' else [])]) == 130
+    assert 'interrupted; the same command continues' in capsys.readouterr().err
 
 
 def test_debug_shows_where_an_error_comes_from(monkeypatch):

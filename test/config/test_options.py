@@ -156,3 +156,8 @@ def test_merged_keys_may_be_overridden(tmp_path):
     file = tmp_path / 'options.yaml'
     file.write_text('base: &base {a: 1, b: 2}\nmore: {<<: *base, a: 3}\n')
     assert read_mapping(file)['more'] == {'a': 3, 'b': 2}
+
+
+def test_comment_tells_help_unit_and_choices_apart():
+    text = to_yaml(Inner())
+    assert '# a range [m]' in text and '# a word: a | b' in text
