@@ -7,6 +7,7 @@ root and installs nothing. What it holds is checked before it is used.
 import gzip
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import zlib
@@ -127,8 +128,8 @@ def _download(name: str, folder: Path) -> None:
 
 
 def _run(command: list[Any], folder: Path) -> None:
-    print(f'    $ {" ".join(map(str, command[:1] + command[-2:]))}', flush=True)
     words = [str(word) for word in command]
+    print(f'    $ {shlex.join(words)}', flush=True)
     subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True)
 
 
