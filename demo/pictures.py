@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
+from synth_detect_ros.dataset.backgrounds import spread
 from synth_detect_ros.geometry.boxes import iou, xyxy_from_xywh
 from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.report.overlay import (
@@ -31,16 +32,14 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     return np.ascontiguousarray(cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1])
 
 
-def spread(items: list[Any], count: int) -> list[Any]:
+def some(items: list[Any], count: int) -> list[Any]:
     """Return at most `count` items, evenly spread over the list."""
-    if len(items) <= count:
-        return items
-    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
+    return [items[i] for i in spread(len(items), count)]
 
 
 def captured(backgrounds: Path, count: int) -> list[Picture]:
     """Return some of the captured background frames."""
-    frames = spread(sorted((backgrounds / 'frames').iterdir()), count)
+    frames = some(sorted((backgrounds / 'frames').iterdir()), count)
     return [(path.stem, read_rgb(path)) for path in frames]
 
 
@@ -52,7 +51,7 @@ def synthetic(dataset: Path, count: int) -> list[Picture]:
     for row in content['annotations']:
         rows.setdefault(row['image_id'], []).append(row)
     pictures = []
-    for image in spread(content['images'], count):
+    for image in some(content['images'], count):
         canvas = read_rgb(dataset / 'images' / Path(image['file_name']).name)
         for row in rows.get(image['id'], []):
             colour = class_colour(list(names).index(row['category_id']))
@@ -86,7 +85,7 @@ def real(
     ]
     predictor = Predictor(model)
     scored = []
-    for row in spread(truth, frames):
+    for row in some(truth, frames):
         image = read_rgb(Path(facts['images']) / files[row['image_id']])
         found = predictor.detect(image)
         box = xyxy_from_xywh(np.array([row['bbox']], np.float64))

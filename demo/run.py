@@ -19,6 +19,8 @@ from commands import DemoError, MissingError, Runner
 from material import Given
 from page import METRICS, write_page
 
+from synth_detect_ros.experiments.grid import merge
+
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / 'demo'
 # Of a labelled set.
@@ -95,15 +97,6 @@ def open_demo(arguments: argparse.Namespace, places: Mapping[str, Path]) -> stag
     names = {str(path): f'${name}' for name, path in places.items() if name != 'DEMO'}
     out = places['OUT']
     return stages.Demo(settings, out, Runner(out, {**names, scripts: '', f'{ROOT}/': ''}))
-
-
-def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested settings with some of them changed."""
-    merged = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = merge(base[key], value) if both else value
-    return merged
 
 
 def expand(value: Any, places: Mapping[str, Path]) -> Any:

@@ -91,6 +91,11 @@ def read_background_set(folder: Path) -> BackgroundSet:
     return BackgroundSet(folder, frames, camera)
 
 
+def spread(length: int, count: int) -> list[int]:
+    """Return at most `count` indices below `length`, evenly spread, first and last included."""
+    return np.unique(np.linspace(0, length - 1, min(length, count)).round().astype(int)).tolist()
+
+
 def _images(folder: Path) -> tuple[Path, ...]:
     if not folder.is_dir():
         return ()

@@ -15,7 +15,7 @@ import numpy as np
 
 from synth_detect_ros.config import BUILTIN, SynthesizeConfig
 from synth_detect_ros.config.options import to_mapping
-from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set
+from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set, spread
 from synth_detect_ros.errors import ConfigError, UncalibratedCameraError
 from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera, read_camera
 from synth_detect_ros.rendering.levels import with_levels
@@ -85,17 +85,12 @@ def _distractors(
     config: SynthesizeConfig, backgrounds: BackgroundSet, targets: Sequence[ObjectModel]
 ) -> list[ObjectModel]:
     if config.distractors == BUILTIN:
-        numbers = _spread(len(backgrounds), TEXTURE_FRAMES)
+        numbers = spread(len(backgrounds), TEXTURE_FRAMES)
         photographs = [backgrounds.read(number) for number in numbers]
         diameter = float(np.median([model.mesh.diameter for model in targets]))
         rng = np.random.default_rng((_PRIMITIVES, config.seed))
         return primitives(rng, photographs, diameter)
     return _models(config.distractors, config) if config.distractors else []
-
-
-def _spread(length: int, count: int) -> list[int]:
-    """Return at most `count` indices below `length`, evenly spread."""
-    return sorted(set(np.linspace(0, length - 1, count).round().astype(int).tolist()))
 
 
 def _camera(config: SynthesizeConfig, backgrounds: BackgroundSet) -> Camera:

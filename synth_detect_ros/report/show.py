@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
 from synth_detect_ros.bundle import MODEL, read_bundle_info
-from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set
+from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set, spread
 from synth_detect_ros.dataset.coco import quiet_coco, read_coco
 from synth_detect_ros.dataset.files import encode_image, write_atomic
 from synth_detect_ros.dataset.loader import read_image
@@ -57,11 +57,6 @@ def show(folder: Path, out: Path, count: int) -> str:
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, encode_image(contact_sheet(cells), 'png'))
     return f'{text}\npicture: {out}'
-
-
-def spread(length: int, count: int) -> list[int]:
-    """Return at most `count` indices below `length`, evenly spread, first and last included."""
-    return np.unique(np.linspace(0, length - 1, min(length, count)).round().astype(int)).tolist()
 
 
 def contact_sheet(images: Sequence[Image]) -> Image:

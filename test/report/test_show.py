@@ -4,10 +4,11 @@ import pytest
 import tiny
 import yaml
 
+from synth_detect_ros.dataset.backgrounds import spread
 from synth_detect_ros.errors import BackgroundError, BundleError, DatasetError
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.report.overlay import class_colour
-from synth_detect_ros.report.show import CELL_WIDTH, GAP, contact_sheet, show, spread
+from synth_detect_ros.report.show import CELL_WIDTH, GAP, contact_sheet, show
 
 
 @pytest.mark.parametrize('length', [1, 2, 5, 100])
