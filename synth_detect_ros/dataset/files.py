@@ -39,6 +39,18 @@ def write_atomic(path: Path, data: bytes) -> None:
         ) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Raises:
+        StorageError: that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(error.errno, f'{folder}: cannot be made ({error.strerror})') from error
+
+
 def encode_image(image: NDArray[np.uint8], format: str, quality: int = 95) -> bytes:
     """Encode an image as the content of a file.
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from synth_detect_ros.dataset.files import decode_image, write_atomic
-from synth_detect_ros.errors import ConfigError, StorageError
+from synth_detect_ros.dataset.files import decode_image, make_folder, write_atomic
+from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.modelling.cuboid import FACES
 
 PAGE = 'corners.html'
@@ -38,10 +38,7 @@ def write_corner_page(photos: Sequence[Path], folder: Path) -> Path:
     entries = [_entry(photo, folder) for photo in photos]
     facts = json.dumps({'photos': entries, 'faces': list(FACES)}).replace('</', '<\\/')
     template = resources.files(__package__).joinpath('corners.html').read_text()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(error.errno, f'{folder}: cannot be made ({error.strerror})') from error
+    make_folder(folder)
     page = folder / PAGE
     write_atomic(page, template.replace('/*FACTS*/', facts).encode())
     return page

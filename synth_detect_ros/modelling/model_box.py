@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from synth_detect_ros.dataset.files import encode_image, write_atomic
-from synth_detect_ros.errors import ConfigError, StorageError
+from synth_detect_ros.dataset.files import encode_image, make_folder, write_atomic
+from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.modelling.box_file import Box, FacePhoto, read_box
 from synth_detect_ros.modelling.cuboid import (
     FACES,
@@ -72,10 +72,7 @@ def model_box(path: Path, out: Path) -> dict[str, FaceTexture]:
         if face.sharpness is None:
             logger.warning('%s: no photograph of it, painted %s', name, face.source)
     image, coordinates = atlas({name: face.image for name, face in faces.items()})
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(error.errno, f'{out}: cannot be made ({error.strerror})') from error
+    make_folder(out)
     write_atomic(out / f'{box.name}.png', encode_image(image, 'png'))
     write_atomic(out / f'{box.name}.mtl', mtl_text(box.name).encode())
     model = out / f'{box.name}.obj'
