@@ -86,7 +86,7 @@ def compare(options: argparse.Namespace) -> list[Result]:
     def config(size: str) -> runs.Config:
         count = options.count or OURS[size] // shrink
         base = runs.default_config(options.data, options.scratch, SIZES[size])
-        return replace(base, count=count, workers=options.processes)
+        return base.replace(count=count, workers=options.processes)
 
     def at_size(size: str) -> tuple[Run, float]:
         images = max(PEER[size] // shrink, 4)
@@ -94,8 +94,8 @@ def compare(options: argparse.Namespace) -> list[Result]:
         return runs.measure(config(size)), peer
 
     def two_and_one() -> tuple[Run, float]:
-        whole = replace(config('640x480'), workers=2)
-        half = replace(whole, count=whole.count // 2)
+        whole = config('640x480').replace(workers=2)
+        half = whole.replace(count=whole.count // 2)
         return runs.measure(whole), runs.measure_one_worker(half).rate
 
     wanted: dict[str, Callable[[], tuple[Run, float]]] = {
@@ -153,7 +153,7 @@ def tables(options: argparse.Namespace) -> None:
     count = 32 if options.quick else 128
 
     def show(title: str, values: list[Any], config: Callable[[Any], runs.Config]) -> None:
-        configs = [replace(config(value), count=count) for value in values]
+        configs = [config(value).replace(count=count) for value in values]
         measured = [
             runs.measure_one_worker(each) if each.workers == 1 else runs.measure(each)
             for each in configs
@@ -167,14 +167,14 @@ def tables(options: argparse.Namespace) -> None:
 
     scratch = options.scratch
     base = runs.default_config(options.data, scratch, SIZES['640x480'])
-    base = replace(base, workers=options.processes)
+    base = base.replace(workers=options.processes)
     sizes = [(320, 240), (640, 480), (1280, 1024), (1920, 1080)]
     show('resolution', sizes, lambda size: runs.resized(base, scratch, size))
     show('triangles, 20 * 4^n', [3, 4, 5, 6], lambda n: runs.of_sphere(base, scratch, n))
     show('objects', [1, 2, 4, 8], lambda number: runs.with_objects(base, number))
     cores = len(os.sched_getaffinity(0))
     workers = sorted({*(2**n for n in range(10) if 2**n < cores), cores})
-    show('workers', workers, lambda number: replace(base, workers=number))
+    show('workers', workers, lambda number: base.replace(workers=number))
 
 
 def soak(options: argparse.Namespace) -> None:
@@ -188,7 +188,7 @@ def soak(options: argparse.Namespace) -> None:
             print(f'{done:7d} images  {rss / 2**20:8.1f} MiB', flush=True)
             last = done
 
-    run = runs.measure(replace(config, count=options.soak, workers=options.processes), note)
+    run = runs.measure(config.replace(count=options.soak, workers=options.processes), note)
     print(f'{run.rate:.1f} images/s, memory grew by {run.rss_growth:+.2%} over the second half')
 
 

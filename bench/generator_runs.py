@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +79,7 @@ def resized(config: Config, folder: Path, size: tuple[int, int]) -> Config:
     camera = Camera.from_fov(*size, HFOV_DEG)
     path = folder / f'camera_{camera.width}x{camera.height}.yaml'
     path.write_text(yaml.safe_dump(camera.to_calibration()))
-    return replace(config, camera=str(path))
+    return config.replace(camera=str(path))
 
 
 def of_sphere(config: Config, folder: Path, level: int) -> Config:
@@ -87,12 +87,12 @@ def of_sphere(config: Config, folder: Path, level: int) -> Config:
     path = folder / f'sphere_{level}.ply'
     trimesh.creation.icosphere(subdivisions=level, radius=0.08).export(path)
     objects = _write_objects(folder / f'sphere_{level}.yaml', {'sphere': path})
-    return replace(config, objects=objects, distractors='')
+    return config.replace(objects=objects, distractors='')
 
 
 def with_objects(config: Config, count: int) -> Config:
     """Return the configuration with `count` targets an image and no distractor."""
-    return replace(config, scene=SceneConfig(targets=(count, count), distractors=(0, 0)))
+    return config.replace(scene=SceneConfig(targets=(count, count), distractors=(0, 0)))
 
 
 def measure(config: Config, note: Callable[[int, int], None] | None = None) -> Run:
@@ -115,7 +115,7 @@ def measure(config: Config, note: Callable[[int, int], None] | None = None) -> R
             note(done, rss)
 
     with tempfile.TemporaryDirectory() as folder:
-        synthesize(replace(config, out=f'{folder}/set', count=count), keep)
+        synthesize(config.replace(out=f'{folder}/set', count=count), keep)
     start, half, end = reports[config.workers - 1], reports[len(reports) // 2], reports[-1]
     return Run(
         images=count,
@@ -134,7 +134,7 @@ def measure_one_worker(config: Config) -> Run:
     os.environ.update(ONE_THREAD)
     try:
         with ProcessPoolExecutor(1, context, seat.take) as pool:
-            return pool.submit(measure, replace(config, workers=1)).result()
+            return pool.submit(measure, config.replace(workers=1)).result()
     finally:
         for name, value in before.items():
             os.environ.pop(name)

@@ -18,7 +18,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -277,10 +276,10 @@ def measure(config: TrainConfig, images: int, steps: int, turns: int) -> dict[st
         turns: how many.
     """
     watch = Turns(peer_steps(config), steps)
-    train(replace(config, steps=WARM_UP + steps * turns), watch)
+    train(config.replace(steps=WARM_UP + steps * turns), watch)
     plain = Turns(None, steps)
-    off = replace(config, cache=CacheConfig(), out=config.out + '_plain')
-    train(replace(off, steps=WARM_UP + steps), plain)
+    off = config.replace(cache=CacheConfig(), out=config.out + '_plain')
+    train(off.replace(steps=WARM_UP + steps), plain)
     size = next(Path(config.cache.folder).glob(f'*/{FEATURES}')).stat().st_size
     images_a_turn = steps * config.batch
     return {
@@ -301,7 +300,7 @@ def epochs(counts: tuple[int, ...], steps: int) -> list[tuple[object, ...]]:
         with tempfile.TemporaryDirectory() as folder:
             config = prepare(Path(folder), 'mobilenet_v2', count)
             watch = Turns(None, steps)
-            train(replace(config, steps=WARM_UP + steps), watch)
+            train(config.replace(steps=WARM_UP + steps), watch)
             size = next(Path(config.cache.folder).glob(f'*/{FEATURES}')).stat().st_size
             seconds = watch.ours[0] / steps * count / BATCH
             rows.append((count, seconds, size / 1e9))

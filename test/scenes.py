@@ -114,4 +114,4 @@ def config(folder: Path, **changes: object) -> SynthesizeConfig:
         pose=PoseConfig(view_level=1, inplane_turns=4),
         scene=SceneConfig(targets=(1, 2), distractors=(0, 2)),
     )
-    return replace(base, **changes)
+    return base.replace(**changes)

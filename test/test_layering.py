@@ -46,6 +46,7 @@ ROS = {
 }
 HEAVY = {
     *('cv2', 'moderngl', 'numpy', 'pyrender', 'rclpy', 'scipy', 'torch', 'torchvision', 'trimesh'),
+    'pydantic',
     'yaml',
 }
 

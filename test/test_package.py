@@ -37,6 +37,8 @@ ROSDEP_KEYS = {
     'lxml': None,
     'moderngl': None,
     'PIL': None,
+    'pydantic': None,
+    'pydantic_core': None,
 }
 
 

@@ -18,7 +18,6 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ def start_rendering(renders: Mapping[str, SynthesizeConfig]) -> list[Any]:
     """Start processes that render data sets side by side."""
     spawn = multiprocessing.get_context('spawn')
     children = [
-        spawn.Process(target=synthesize, args=(replace(r, workers=RENDER_WORKERS),))
+        spawn.Process(target=synthesize, args=(r.replace(workers=RENDER_WORKERS),))
         for r in renders.values()
         if not (Path(r.out) / 'annotations.json').is_file()
     ]
@@ -114,7 +113,7 @@ def work(queue: Any, deadline: float, cores: Sequence[int]) -> None:
         try:
             if not warm:
                 with tempfile.TemporaryDirectory() as folder:
-                    train(replace(run.train, steps=WARM_UP_STEPS, out=folder))
+                    train(run.train.replace(steps=WARM_UP_STEPS, out=folder))
                 warm = True
             start = time.time()
             run_cell(Here(len(cores) or THREADS), run, tests)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,26 +27,20 @@ def add_options(
     parser.add_argument(
         '--print-config', action='store_true', help='print all options as YAML, explained, and end'
     )
-    group, hints = parser.add_argument_group('configuration'), typing.get_type_hints(cls)
-    for name, field, default in leaves(cls()):
+    group = parser.add_argument_group('configuration')
+    for name, rule, default in leaves(cls()):
         if '.' in name or (only and name not in only):
             continue
-        rules, hint = field.metadata, hints[name]
-        unit = f' [{rules["unit"]}]' if rules['unit'] else ''
         shown = f' (default: {default})' if default not in ('', None) else ''
         settings: dict[str, Any] = {'action': argparse.BooleanOptionalAction}
-        if hint is not bool:
-            settings = {'type': hint, 'metavar': _metavar(hint, rules)}
-            settings['choices'] = rules['choices'] or None
-        text = f'{rules["help"]}{unit}{shown}'.replace('%', '%%')
+        if rule.choices:
+            settings = {'choices': rule.choices}
+        elif rule.hint is not bool:
+            word = 'PATH' if rule.path else {int: 'N', float: 'X'}.get(rule.hint, 'TEXT')
+            settings = {'type': rule.hint, 'metavar': word}
+        text = f'{rule.text}{shown}'.replace('%', '%%')
         flag = '--' + name.replace('_', '-')
         group.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=text, **settings)
-
-
-def _metavar(hint: type, rules: typing.Mapping[str, Any]) -> str | None:
-    if rules['choices']:
-        return None
-    return 'PATH' if rules['path'] else {int: 'N', float: 'X'}.get(hint, 'TEXT')
 
 
 def config_of(args: argparse.Namespace) -> Any:

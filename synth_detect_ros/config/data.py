@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal
 
-from synth_detect_ros.config.options import Options, option
+from synth_detect_ros.config.options import Options
+from synth_detect_ros.config.rules import option
 
 
-@dataclass(frozen=True)
 class CaptureConfig(Options):
     """`synthesize_node`: keep background frames and intrinsics of a live camera."""
 
@@ -30,14 +30,13 @@ class CaptureConfig(Options):
         0.0, 'horizontal field of view of an uncalibrated camera; 0: refuse it', unit='deg',
         low=0, high=179,
     )  # fmt: skip
-    format: str = option('png', 'image format of the frames', choices=('png', 'jpg'))
+    format: Literal['png', 'jpg'] = option('png', 'image format of the frames')
     render: bool = option(False, 'render the data set when the frames are there, then exit')
     synthesize: str = option(
         '', 'configuration file for render, see config/synthesize.yaml', path='always'
     )
 
 
-@dataclass(frozen=True)
 class ReplayConfig(Options):
     """`camera_replay_node`: publish recorded images as a camera."""
 
@@ -53,20 +52,17 @@ class ReplayConfig(Options):
     )  # fmt: skip
     loop: bool = option(False, 'start again at the end')
     compressed: bool = option(False, 'publish sensor_msgs/CompressedImage (JPEG)')
-    encoding: str = option('bgr8', 'encoding of raw images', choices=('bgr8', 'rgb8', 'mono8'))
+    encoding: Literal['bgr8', 'rgb8', 'mono8'] = option('bgr8', 'encoding of raw images')
     frame_id: str = option('camera_optical_frame', 'frame of the header')
     wait_for_subscriber: bool = option(True, 'publish nothing before somebody listens')
 
 
-@dataclass(frozen=True)
 class ExportConfig(Options):
     """`synth-detect export`: hand a data set to other tools."""
 
     dataset: str = option('', 'data set: images/ and annotations.json (COCO)', path='always')
     out: str = option('', 'new folder', path='always')
-    format: str = option(
-        'yolo', 'boxes for YOLO, or poses and masks for BOP', choices=('yolo', 'bop')
-    )
+    format: Literal['yolo', 'bop'] = option('yolo', 'boxes for YOLO, or poses and masks for BOP')
     val_share: float = option(
         0.1, 'share of the images, the last ones, that yolo validates on', low=0, high=0.9
     )

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from typing import Literal, get_args
 
-from synth_detect_ros.config.options import Options, option
+from synth_detect_ros.config.options import Options
+from synth_detect_ros.config.rules import option
 
-RUNTIMES = ('auto', 'torch', 'compile', 'openvino', 'onnxruntime')
+Runtime = Literal['auto', 'torch', 'compile', 'openvino', 'onnxruntime']
+RUNTIMES = get_args(Runtime)
 RUNTIME_HELP = (
     'who computes the network: auto is openvino on a CPU where it is installed, otherwise torch; '
     'openvino and onnxruntime are packages of their own; compile takes a minute to start'
 )
 
 
-@dataclass(frozen=True)
 class DetectConfig(Options):
     """`detect_node`: 2D detections and masks from live images."""
 
     model: str = option('', 'bundle: folder of a trained model', path='always')
     device: str = option('auto', 'auto, cpu, cuda or cuda:<n>')
-    runtime: str = option('auto', RUNTIME_HELP, choices=RUNTIMES)
+    runtime: Runtime = option('auto', RUNTIME_HELP)
     proposals: int = option(
         0, 'regions that the second stage looks at; fewer are faster and may miss objects; 0: as '
         'many as in training, and the only choice for ssd, which has no second stage',
@@ -32,14 +34,19 @@ class DetectConfig(Options):
     threads: int = option(0, 'CPU threads of the network; 0: all cores', low=0, high=512)
 
 
-@dataclass(frozen=True)
+# Of what pydantic 1 called so, nothing is needed.
+warnings.filterwarnings('ignore', 'Field name "json"')
+
+
 class EvaluateConfig(Options):
     """`synth-detect evaluate`: COCO metrics on labelled images."""
 
     model: str = option('', 'bundle: folder of a trained model', path='always')
     images: str = option('', 'folder of images', path='always')
     annotations: str = option('', 'COCO file', path='always')
-    json: str = option('', 'file for the metrics; empty: none', path='always')
+    json: str = option(  # type: ignore[assignment]
+        '', 'file for the metrics; empty: none', path='always'
+    )
     overlays: str = option(
         '', 'folder for pictures of the worst frames; empty: none', path='always'
     )
@@ -48,10 +55,9 @@ class EvaluateConfig(Options):
         '', 'ignore annotations in which this field is true, e.g. low_accuracy; empty: none'
     )
     device: str = option('auto', 'auto, cpu, cuda or cuda:<n>')
-    runtime: str = option('auto', RUNTIME_HELP, choices=RUNTIMES)
+    runtime: Runtime = option('auto', RUNTIME_HELP)
 
 
-@dataclass(frozen=True)
 class ExperimentConfig(Options):
     """`synth-detect experiment`: run a grid of trainings and compare them on real images."""
 

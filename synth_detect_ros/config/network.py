@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal
 
-from synth_detect_ros.config.options import Options, option
+from pydantic import model_validator
+
+from synth_detect_ros.config.options import Options
+from synth_detect_ros.config.rules import option
 from synth_detect_ros.errors import ConfigError
 
 
-@dataclass(frozen=True)
 class LossConfig(Options):
     """Losses of a detector; as in torchvision, all with weight 1.
 
@@ -29,7 +31,6 @@ class LossConfig(Options):
     mask: float = option(1.0, 'weight of the masks', low=0)
 
 
-@dataclass(frozen=True)
 class SSDConfig(Options):
     """What only SSD has; as in the ssd_* configurations of the paper's toolchain."""
 
@@ -65,28 +66,26 @@ class SSDConfig(Options):
         400, 'best default boxes of a class that may become detections', low=1, high=100_000
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @model_validator(mode='after')
+    def _fits(self) -> SSDConfig:
         if not self.extra_channels or not self.ratios:
-            raise ConfigError('ssd: extra_channels and ratios: give one number at least')
+            raise ConfigError('extra_channels and ratios: give one number at least')
         if self.kernel == 2:
-            raise ConfigError('ssd: kernel: 2 has no centre. Choose 1 or 3.')
+            raise ConfigError('kernel: 2 has no centre. Choose 1 or 3.')
+        return self
 
 
-@dataclass(frozen=True)
 class DetectorConfig(Options):
     """The network."""
 
-    architecture: str = option(
+    architecture: Literal['faster_rcnn', 'mask_rcnn', 'rfcn', 'ssd'] = option(
         'faster_rcnn',
         'detector; rfcn needs neck c4, ssd neck extra',
-        choices=('faster_rcnn', 'mask_rcnn', 'rfcn', 'ssd'),
     )
-    neck: str = option(
+    neck: Literal['fpn', 'c4', 'extra'] = option(
         'fpn',
         'what joins extractor and heads: a feature pyramid, one map, or for ssd the maps of '
         'strides 16 and 32 and ever smaller extra ones',
-        choices=('fpn', 'c4', 'extra'),
     )
     backbone: str = option(
         'mobilenet_v2',
@@ -118,8 +117,8 @@ class DetectorConfig(Options):
     fpn_finest_stride: int = option(
         8, 'stride of the finest pyramid map', unit='px', low=4, high=16
     )
-    norm: str = option(
-        'group', 'normalisation of what trains behind the extractor', choices=('group', 'none')
+    norm: Literal['group', 'none'] = option(
+        'group', 'normalisation of what trains behind the extractor'
     )
     box_head_convs: int = option(
         2,
@@ -188,27 +187,26 @@ class DetectorConfig(Options):
     loss: LossConfig = option(LossConfig, 'losses of the stages')
     ssd: SSDConfig = option(SSDConfig, 'what only ssd has: maps, default boxes, hard negatives')
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @model_validator(mode='after')
+    def _fits(self) -> DetectorConfig:
         if self.architecture == 'rfcn' and self.neck != 'c4':
-            raise ConfigError('detector.architecture: rfcn works on one map. Set neck: c4.')
+            raise ConfigError('architecture: rfcn works on one map. Set neck: c4.')
         if self.architecture == 'ssd' and self.neck != 'extra':
             raise ConfigError(
-                f'detector.architecture: ssd makes maps of its own behind those of the extractor, '
+                f'architecture: ssd makes maps of its own behind those of the extractor, '
                 f'neck {self.neck} has none. Set neck: extra.'
             )
         if self.neck == 'extra' and self.architecture != 'ssd':
             raise ConfigError(
-                f'detector.neck: extra is for ssd, not for {self.architecture}. Set neck: fpn or '
+                f'neck: extra is for ssd, not for {self.architecture}. Set neck: fpn or '
                 'c4, or architecture: ssd.'
             )
         if self.fixed_size is not None and len(self.fixed_size) != 2:
-            raise ConfigError(
-                f'detector.fixed_size: wanted [width, height], got {list(self.fixed_size)}'
-            )
+            raise ConfigError(f'fixed_size: wanted [width, height], got {list(self.fixed_size)}')
         if self.c4_stride not in (8, 16):
             raise ConfigError(f'c4_stride: {self.c4_stride} is not known. Choose 8 or 16.')
         if 0 < self.roi_size < self.roi_pool:
             raise ConfigError(
                 f'roi_pool: {self.roi_pool} leaves nothing of a crop of roi_size {self.roi_size}'
             )
+        return self

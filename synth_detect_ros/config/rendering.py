@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal
 
-from synth_detect_ros.config.options import Options, option
+from synth_detect_ros.config.options import Options
+from synth_detect_ros.config.rules import option
 
 # In place of an objects file: distractors of the package's own.
 BUILTIN = 'builtin'
 
 
-@dataclass(frozen=True)
 class PoseConfig(Options):
     """Where objects are put (Hinterstoisser et al. 2017, sec. 3.1)."""
 
@@ -41,7 +41,6 @@ class PoseConfig(Options):
     )
 
 
-@dataclass(frozen=True)
 class SceneConfig(Options):
     """What is put into one image."""
 
@@ -56,7 +55,6 @@ class SceneConfig(Options):
     )
 
 
-@dataclass(frozen=True)
 class ShadingConfig(Options):
     """Phong shading with perturbed terms (Hinterstoisser et al. 2017, sec. 3.1)."""
 
@@ -71,7 +69,6 @@ class ShadingConfig(Options):
     light_colour: float = option(0.12, 'standard deviation of each light channel', low=0, high=1)
 
 
-@dataclass(frozen=True)
 class ComposeConfig(Options):
     """How the rendering is merged with the background (sec. 3.1)."""
 
@@ -83,13 +80,12 @@ class ComposeConfig(Options):
     blur_sigma_px: tuple[float, float] = option(
         (0.3, 1.8), 'standard deviation of the blur', unit='px', low=0, high=20
     )
-    blending: str = option(
-        'none', 'how object and background meet', choices=('none', 'gaussian', 'poisson')
+    blending: Literal['none', 'gaussian', 'poisson'] = option(
+        'none', 'how object and background meet'
     )
     feather_px: float = option(1.5, 'width of gaussian blending', unit='px', low=0.1, high=20)
 
 
-@dataclass(frozen=True)
 class BackgroundConfig(Options):
     """How background frames are varied (sec. 3.1)."""
 
@@ -101,7 +97,6 @@ class BackgroundConfig(Options):
     )
 
 
-@dataclass(frozen=True)
 class SensorConfig(Options):
     """A camera model on the whole image, in physical order (after Carlson et al. 2018)."""
 
@@ -125,15 +120,13 @@ class SensorConfig(Options):
     )
 
 
-@dataclass(frozen=True)
 class OutputConfig(Options):
     """Image files of the data set."""
 
-    format: str = option('jpg', 'image format', choices=('jpg', 'png'))
+    format: Literal['jpg', 'png'] = option('jpg', 'image format')
     jpeg_quality: int = option(95, 'quality of jpg files', low=10, high=100)
 
 
-@dataclass(frozen=True)
 class SynthesizeConfig(Options):
     """`synth-detect synthesize`: render the CAD models over the captured frames."""
 
@@ -155,7 +148,7 @@ class SynthesizeConfig(Options):
     count: int = option(2000, 'images to render', low=1)
     seed: int = option(0, 'same seed, same bytes', low=0)
     workers: int = option(0, 'processes; 0: one a GPU, or else one a core', low=0, high=512)
-    renderer: str = option('moderngl', 'rendering backend', choices=('moderngl', 'pyrender'))
+    renderer: Literal['moderngl', 'pyrender'] = option('moderngl', 'rendering backend')
     pose: PoseConfig = option(PoseConfig, 'where objects are put')
     scene: SceneConfig = option(SceneConfig, 'what is put into one image')
     shading: ShadingConfig = option(ShadingConfig, 'light and material')

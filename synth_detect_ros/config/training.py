@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import model_validator
 
 from synth_detect_ros.config.network import DetectorConfig
-from synth_detect_ros.config.options import Options, option
+from synth_detect_ros.config.options import Options
+from synth_detect_ros.config.rules import option
 from synth_detect_ros.errors import ConfigError
 
 FREEZE_CHOICES = 'none, early:<stride>, first_stage, both_stages, until:<step>, until:<percent>%'
 FREEZE_PATTERN = r'none|first_stage|both_stages|early:\d+|until:\d+%?'
 
 
-@dataclass(frozen=True)
 class OptimizerConfig(Options):
     """Stochastic gradient descent and its schedule."""
 
@@ -25,14 +27,13 @@ class OptimizerConfig(Options):
     momentum: float = option(0.9, 'momentum', low=0, high=0.9999)
     weight_decay: float = option(1e-4, 'L2 penalty', low=0, high=1)
     warmup_steps: int = option(100, 'steps of linear warm-up', low=0)
-    schedule: str = option('cosine', 'after the warm-up', choices=('cosine', 'steps', 'constant'))
+    schedule: Literal['cosine', 'steps', 'constant'] = option('cosine', 'after the warm-up')
     milestones: tuple[float, ...] = option(
         (0.6, 0.85), "shares of the run where 'steps' divides the rate by 10", low=0, high=1
     )
     clip_norm: float = option(10.0, 'gradient norm limit; 0: none', low=0)
 
 
-@dataclass(frozen=True)
 class AugmentConfig(Options):
     """Changes of a training image when it is loaded."""
 
@@ -47,7 +48,6 @@ class AugmentConfig(Options):
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
 class CacheConfig(Options):
     """Features of the frozen first stage, kept on disk from the first epoch on."""
 
@@ -56,10 +56,9 @@ class CacheConfig(Options):
         '', 'where; later runs with the same features use it too; empty: out/features',
         path='always',
     )  # fmt: skip
-    dtype: str = option('float16', 'precision on disk', choices=('float16', 'bfloat16', 'float32'))
+    dtype: Literal['float16', 'bfloat16', 'float32'] = option('float16', 'precision on disk')
 
 
-@dataclass(frozen=True)
 class TrainConfig(Options):
     """`synth-detect train`: fit a detector whose extractor is frozen."""
 
@@ -97,8 +96,8 @@ class TrainConfig(Options):
     augment: AugmentConfig = option(AugmentConfig, 'changes of a training image')
     cache: CacheConfig = option(CacheConfig, 'features of the frozen first stage on disk')
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @model_validator(mode='after')
+    def _fits(self) -> TrainConfig:
         if not re.fullmatch(FREEZE_PATTERN, self.freeze):
             raise ConfigError(
                 f'freeze: {self.freeze!r} is not known. Choose one of {FREEZE_CHOICES}.'
@@ -124,3 +123,4 @@ class TrainConfig(Options):
                 'cache.enabled: images that are new each epoch have no features to keep. Set '
                 'augment.variants, for example to 4: the disk holds that many versions of each.'
             )
+        return self

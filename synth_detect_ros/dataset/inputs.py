@@ -111,7 +111,7 @@ def _camera(config: SynthesizeConfig, backgrounds: BackgroundSet) -> Camera:
 def provenance(config: SynthesizeConfig, inputs: Inputs) -> dict[str, Any]:
     """Return the content of dataset.yaml; `fingerprint` changes with whatever changes a pixel."""
     # Where a data set lies, and who makes it, does not change it.
-    options = to_mapping(replace(config, out='', workers=0))
+    options = to_mapping(config.replace(out='', workers=0))
     for key in ('objects', 'distractors', 'backgrounds', 'camera'):
         del options[key]
     camera = inputs.camera.to_calibration()

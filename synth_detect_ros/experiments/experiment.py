@@ -6,7 +6,6 @@ import functools
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +128,10 @@ def tests_of(camera: Camera, grid: Grid, out: Path) -> Tests:
 def _synthetic(camera: Camera, grid: Grid, out: Path) -> EvaluateConfig:
     """Render held-out images of the camera, with a seed of their own."""
     options = build(SynthesizeConfig, camera.synthesize, camera.name)
-    options = replace(options, count=grid.synthetic_validation, seed=options.seed + 1)
+    options = options.replace(count=grid.synthetic_validation, seed=options.seed + 1)
     facts = changed(options, NOT_IN_IMAGES)
     folder = out / 'data' / f'{slug(camera.name)}-validation-{digest(facts)}'
-    synthesize(replace(options, out=str(folder)))
+    synthesize(options.replace(out=str(folder)))
     return EvaluateConfig(
         images=str(folder / 'images'),
         annotations=str(folder / 'annotations.json'),
@@ -144,7 +143,7 @@ def _synthetic(camera: Camera, grid: Grid, out: Path) -> EvaluateConfig:
 def run_cell(pool: Pool, run: Run, tests: Tests) -> None:
     """Train and score one run, what is not there yet."""
     workers = 0 if pool.threads == 1 else run.train.workers
-    train_cell(pool, replace(run.train, workers=workers))
+    train_cell(pool, run.train.replace(workers=workers))
     for name, test in tests.items():
         score_cell(pool, _test_of(run, name, test))
 
@@ -154,7 +153,7 @@ def _test_of(run: Run, name: str, test: EvaluateConfig) -> EvaluateConfig:
     folder = run.folder / 'scores'
     overlays = str(folder / label / 'overlays') if test.worst else ''
     file = str(folder / f'{label}.json')
-    return replace(test, model=str(run.folder / 'bundle'), json=file, overlays=overlays)
+    return test.replace(model=str(run.folder / 'bundle'), json=file, overlays=overlays)
 
 
 def _row(run: Run, tests: Tests, error: str) -> dict[str, Any]:

@@ -7,27 +7,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from synth_detect_ros.config import DetectorConfig, SynthesizeConfig, TrainConfig
 from synth_detect_ros.config.options import (
     Options,
     apply_overrides,
     build,
-    option,
     read_mapping,
     resolve_paths,
 )
 from synth_detect_ros.config.presets import experiment_path
+from synth_detect_ros.config.rules import option
 from synth_detect_ros.errors import ConfigError
 
 # Held-out renderings among the labelled sets.
 SYNTHETIC = 'synthetic'
 
 
-@dataclass(frozen=True)
 class RealSet(Options):
     """Real labelled frames in the order in which they were taken."""
 
@@ -37,7 +35,6 @@ class RealSet(Options):
     exclude: str = option('', 'annotations in which this field is true do not count')
 
 
-@dataclass(frozen=True)
 class Camera(Options):
     """A camera: what is rendered for it and the real frames it took."""
 
@@ -46,7 +43,6 @@ class Camera(Options):
     real: tuple[RealSet, ...] = option((), 'real labelled frames')
 
 
-@dataclass(frozen=True)
 class Setup(Options):
     """The user's cameras, objects and real frames."""
 
@@ -57,17 +53,15 @@ class Setup(Options):
     )
 
 
-@dataclass(frozen=True)
 class Cell(Options):
     """One system of the comparison."""
 
     name: str = option('', 'name in tables')
-    data: str = option('synthetic', 'what it trains on', choices=('synthetic', 'real'))
+    data: Literal['synthetic', 'real'] = option('synthetic', 'what it trains on')
     train: dict[str, Any] = option(dict, 'options of `train`')
     synthesize: dict[str, Any] = option(dict, 'options of `synthesize`')
 
 
-@dataclass(frozen=True)
 class Grid(Options):
     """The systems that are compared."""
 
@@ -85,7 +79,7 @@ class Grid(Options):
         0, 'held-out synthetic images that boxes and masks are scored on as well', low=0
     )
     overlays: int = option(0, 'pictures of the worst real frames of each cell', low=0)
-    plot: str = option('none', 'picture', choices=('none', 'bars', 'curve'))
+    plot: Literal['none', 'bars', 'curve'] = option('none', 'picture')
     cells: tuple[Cell, ...] = option((), 'at least one')
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -120,14 +120,14 @@ def _run(
         options = merge(camera.synthesize, grid.synthesize, cell.synthesize)
         render = build(SynthesizeConfig, options, where)
         dataset = out / 'data' / f'{slug(camera.name)}-{digest(changed(render, NOT_IN_IMAGES))}'
-        render = replace(render, out=str(dataset))
+        render = render.replace(out=str(dataset))
     options = _train_options(grid, setup, cell, budget)
     train = build(TrainConfig, {**options, 'dataset': str(dataset)}, where)
     facts = {**changed(train, (*MACHINE, 'dataset')), 'data': str(dataset.relative_to(out))}
     key = digest({**facts, 'files': _files_of(train)})
     label = slug('-'.join([camera.name, cell.name, *map(str, budget.values())]))
     folder = folders.setdefault(key, out / 'runs' / f'{label}-{key}')
-    return Run(camera, cell.name, budget, replace(train, out=str(folder)), render)
+    return Run(camera, cell.name, budget, train.replace(out=str(folder)), render)
 
 
 def _train_options(

@@ -22,8 +22,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
-from synth_detect_ros.config.options import Options, build, option, read_mapping
+from synth_detect_ros.config.options import Options, build, read_mapping
+from synth_detect_ros.config.rules import option
 from synth_detect_ros.dataset.files import decode_image
 from synth_detect_ros.errors import ConfigError, GeometryError
 from synth_detect_ros.geometry.camera import Camera, read_camera
@@ -34,7 +36,6 @@ from synth_detect_ros.modelling.rectify import check_corners
 NAME = re.compile(r'[\w.-]+')
 
 
-@dataclass(frozen=True)
 class SizeOptions(Options):
     """Outer size of the box, seen from its front."""
 
@@ -42,31 +43,31 @@ class SizeOptions(Options):
     depth: float = option(0.0, 'front to back', unit='m', high=5)
     height: float = option(0.0, 'bottom to top', unit='m', high=5)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @model_validator(mode='after')
+    def _fits(self) -> SizeOptions:
         for key, value in vars(self).items():
             if value <= 0:
                 raise ConfigError(f'{key}: wanted the size in metres, above 0, got {value:g}')
+        return self
 
 
-@dataclass(frozen=True)
 class FacePhotoOptions(Options):
     """One photograph of a face."""
 
     photo: str = option('', 'image file')
     corners_px: tuple[tuple[float, ...], ...] = option((), 'four corners, x and y', unit='px')
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @model_validator(mode='after')
+    def _fits(self) -> FacePhotoOptions:
         if not self.photo:
             raise ConfigError('photo: wanted an image file, got none')
         if len(self.corners_px) != 4 or any(len(point) != 2 for point in self.corners_px):
             raise ConfigError(
                 f'corners_px: wanted four corners [x, y], got {[list(p) for p in self.corners_px]}'
             )
+        return self
 
 
-@dataclass(frozen=True)
 class BoxOptions(Options):
     """A box file."""
 
@@ -75,8 +76,8 @@ class BoxOptions(Options):
     camera: str = option('', 'ROS calibration file of the photographs')
     faces: dict[str, Any] = option(dict, f'photographs by face: {", ".join(FACES)}')
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @model_validator(mode='after')
+    def _fits(self) -> BoxOptions:
         if not NAME.fullmatch(self.name):
             raise ConfigError(
                 f'name: wanted letters, digits, dots, dashes and underscores, got {self.name!r}'
@@ -88,6 +89,7 @@ class BoxOptions(Options):
         unknown = [face for face in self.faces if face not in FACES]
         if unknown:
             raise ConfigError(f'faces: {unknown[0]!r} is no face. Choose of {", ".join(FACES)}.')
+        return self
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,10 +1,9 @@
-"""Configuration dataclasses as ROS parameters: declared with descriptors, read back, checked."""
+"""Configurations as ROS parameters: declared with descriptors, read back, checked."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection
-from dataclasses import Field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from synth_detect_ros.config.options import Options, build, leaves, resolve_paths
+from synth_detect_ros.config.rules import Rule
 from synth_detect_ros.errors import ConfigError
 
 OptionsT = TypeVar('OptionsT', bound=Options)
@@ -37,9 +37,9 @@ def declare_parameters(node: Node, cls: type[Options], dynamic: Collection[str] 
         ConfigError: a value from the command line, a launch or a parameter file has the wrong
             type or is out of bounds.
     """
-    for name, field, default in leaves(cls()):
+    for name, rule, default in leaves(cls()):
         value = list(default) if isinstance(default, tuple) else default
-        descriptor = _descriptor(field, default, read_only=name not in dynamic)
+        descriptor = _descriptor(rule, default, read_only=name not in dynamic)
         try:
             node.declare_parameter(name, value, descriptor)
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
@@ -85,34 +85,27 @@ def apply_changes(node: Node, cls: type[OptionsT], apply: Callable[[OptionsT], N
     node.add_on_set_parameters_callback(on_set)
 
 
-def _descriptor(field: Field[Any], default: Any, *, read_only: bool) -> ParameterDescriptor:
-    rules = field.metadata
-    unit = f' [{rules["unit"]}]' if rules['unit'] else ''
+def _descriptor(rule: Rule, default: Any, *, read_only: bool) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(
-        description=rules['help'] + unit,
+        description=rule.text,
         read_only=read_only,
         # People write 10 for 10.0; `read_parameters` checks types without losing anything.
         dynamic_typing=isinstance(default, float | tuple),
     )
-    low, high = rules['low'], rules['high']
-    if rules['choices']:
-        descriptor.additional_constraints = f'one of {", ".join(rules["choices"])}'
-    elif isinstance(default, tuple) and (low is not None or high is not None):
-        descriptor.additional_constraints = f'each value in {low} .. {high}'
-    elif isinstance(default, float) and (low is not None or high is not None):
-        largest = sys.float_info.max
-        descriptor.floating_point_range = [
-            FloatingPointRange(
-                from_value=float(-largest if low is None else low),
-                to_value=float(largest if high is None else high),
-            )
-        ]
-    elif type(default) is int and (low is not None or high is not None):
-        descriptor.integer_range = [
-            IntegerRange(
-                from_value=int(-_INT64 if low is None else low),
-                to_value=int(_INT64 if high is None else high),
-                step=1,
-            )
-        ]
+    if rule.choices:
+        descriptor.additional_constraints = f'one of {", ".join(rule.choices)}'
+    elif rule.low is None and rule.high is None:
+        return descriptor
+    elif isinstance(default, tuple):
+        descriptor.additional_constraints = f'each value in {rule.low} .. {rule.high}'
+    else:
+        largest = sys.float_info.max if isinstance(default, float) else _INT64
+        low = -largest if rule.low is None else rule.low
+        high = largest if rule.high is None else rule.high
+        if isinstance(default, float):
+            bounds = FloatingPointRange(from_value=float(low), to_value=float(high))
+            descriptor.floating_point_range = [bounds]
+        else:
+            bounds = IntegerRange(from_value=int(low), to_value=int(high), step=1)
+            descriptor.integer_range = [bounds]
     return descriptor

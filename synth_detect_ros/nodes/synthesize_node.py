@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +77,7 @@ class SynthesizeNode(Node):
         for objects in (config.objects, config.distractors):
             if objects not in ('', BUILTIN):
                 read_objects(Path(objects))
-        return replace(config, backgrounds=self._config.out)
+        return config.replace(backgrounds=self._config.out)
 
     def _resume(self) -> FrameSelector:
         if not self._writer.paths:

@@ -6,16 +6,17 @@ here, by one rule for all formats: smooth over a surface, sharp at its creases.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from synth_detect_ros.config import PoseConfig
-from synth_detect_ros.config.options import Options, build, option, read_mapping
+from synth_detect_ros.config.options import Options, build, read_mapping
+from synth_detect_ros.config.rules import option
 from synth_detect_ros.errors import ConfigError, MeshError
 from synth_detect_ros.rendering.surface import (
     corner_normals,
@@ -226,7 +227,6 @@ def _pixels(image: Any) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-@dataclass(frozen=True)
 class PoseLimits(Options):
     """Limits of one object that replace those of the run; null: as in the run."""
 
@@ -243,16 +243,15 @@ class PoseLimits(Options):
     def apply(self, pose: PoseConfig) -> PoseConfig:
         """Return the pose options of the run with this object's limits."""
         own = {name: value for name, value in vars(self).items() if value is not None}
-        return replace(pose, **own)
+        return pose.replace(**own)
 
 
-@dataclass(frozen=True)
 class ObjectOptions(PoseLimits):
     """One entry of an objects file."""
 
     name: str = option('', 'class name')
     mesh: str = option('', 'CAD file, relative to the objects file')
-    unit: str = option('auto', 'unit of the CAD file', choices=('m', 'mm', 'auto'))
+    unit: Literal['m', 'mm', 'auto'] = option('auto', 'unit of the CAD file')
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,6 +293,6 @@ def read_objects(path: Path) -> list[ObjectModel]:
         if options.name in [model.name for model in models]:
             raise ConfigError(f'{source}: the name {options.name!r} is used twice')
         file = path.parent / options.mesh
-        limits = PoseLimits(options.elevation_deg, options.inplane_deg, options.distance_m)
+        limits = PoseLimits(**options.model_dump(include=set(PoseLimits.model_fields)))
         models.append(ObjectModel(options.name, load_mesh(file, options.unit), limits, file))
     return models

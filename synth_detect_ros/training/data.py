@@ -7,7 +7,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def _generated(config: TrainConfig) -> TrainingData:
     folder = Path(config.out) / 'validation'
     if held_out:
         logger.info('rendering %d images to validate on: %s', held_out, folder)
-        synthesize(replace(options, out=str(folder), count=held_out))
+        synthesize(options.replace(out=str(folder), count=held_out))
     masks = config.detector.architecture == 'mask_rcnn'
     data = GeneratedSet(options, inputs, held_out, config.augment, config.seed, masks=masks)
     return TrainingData(

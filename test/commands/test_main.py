@@ -36,11 +36,11 @@ def test_every_command_explains_itself(capsys, command):
 
 def test_help_shows_texts_units_and_defaults_of_the_configuration(capsys):
     text = ' '.join(text_of(capsys, 'train', '--help').split())
-    for name, field, default in leaves(TrainConfig()):
+    for name, rule, default in leaves(TrainConfig()):
         if '.' in name:
             continue
         assert f'--{name.replace("_", "-")}' in text
-        assert field.metadata['help'] in text
+        assert rule.help in text
         assert default in ('', None) or f'(default: {default})' in text
 
 

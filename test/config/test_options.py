@@ -1,6 +1,7 @@
 """Configurations: checked wherever they come from, and the same after a round trip."""
 
-from dataclasses import dataclass
+import pickle
+from typing import ClassVar, Literal
 
 import pytest
 import yaml
@@ -10,12 +11,12 @@ from synth_detect_ros.config.options import (
     Options,
     build,
     leaves,
-    option,
     read_config,
     read_mapping,
     to_mapping,
     to_yaml,
 )
+from synth_detect_ros.config.rules import option
 from synth_detect_ros.errors import ConfigError
 
 USE_CASES = [
@@ -24,13 +25,11 @@ USE_CASES = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
 class Inner(Options):
     span: tuple[float, float] = option((0.0, 1.0), 'a range', unit='m', low=0, high=9)
-    word: str = option('a', 'a word', choices=('a', 'b'))
+    word: Literal['a', 'b'] = option('a', 'a word')
 
 
-@dataclass(frozen=True)
 class Outer(Options):
     count: int = option(3, 'a number', low=1, high=5)
     share: float | None = option(None, 'perhaps a number', low=0)
@@ -47,8 +46,8 @@ def test_defaults_survive_mapping_and_yaml(cls):
 
 @pytest.mark.parametrize('cls', USE_CASES)
 def test_every_option_explains_itself(cls):
-    for name, field, _ in leaves(cls()):
-        assert field.metadata['help'], name
+    for name, rule, _ in leaves(cls()):
+        assert rule.help, name
 
 
 def test_numbers_and_lists_become_what_the_field_says():
@@ -68,11 +67,14 @@ def test_numbers_and_lists_become_what_the_field_says():
         ({'flag': 1}, 'flag: wanted true or false'),
         ({'count': 6}, r'count: 6 is out of bounds; wanted 1 \.\. 5'),
         ({'share': 'x'}, r"share: wanted a number, got 'x' \(null is legal too\)"),
-        ({'share': float('nan')}, 'out of bounds'),
+        ({'share': float('nan')}, 'share: wanted a finite number, got nan'),
         ({'names': 'x'}, 'names: wanted a list of text'),
         ({'names': [1]}, r'names\[0\]: wanted text'),
-        ({'inner': {'span': [2, 1]}}, r'inner: span: a range is \[lowest, highest\]'),
-        ({'inner': {'span': [0, 10]}}, 'span: 10.0 is out of bounds'),
+        ({'inner': {'span': [2, 1]}}, r'inner\.span: a range is \[lowest, highest\]'),
+        (
+            {'inner': {'span': [0, 10]}},
+            r'inner\.span\[1\]: 10 is out of bounds; wanted 0 \.\. 9 m$',
+        ),
         ({'inner': {'span': [1]}}, r'span: wanted \[a number, a number\]'),
         ({'inner': {'word': 'c'}}, r"word: 'c' is not known\. Choose one of a, b"),
         ({'inner': 3}, 'inner: wanted a group of options'),
@@ -161,3 +163,106 @@ def test_merged_keys_may_be_overridden(tmp_path):
 def test_comment_tells_help_unit_and_choices_apart():
     text = to_yaml(Inner())
     assert '# a range [m]' in text and '# a word: a | b' in text
+
+
+class Cat(Options):
+    renamed: ClassVar = {'sound.loudness': 'sound.volume'}
+
+    kind: Literal['cat'] = option('cat', 'animal')
+    lives: int = option(9, 'lives left', low=0)
+    food: str = option('', 'a file', path='always')
+    sound: Inner = option(Inner, 'what it says')
+
+
+class Dog(Options):
+    kind: Literal['dog', 'wolf'] = option('dog', 'animal')
+    tricks: int = option(0, 'tricks it knows', low=0)
+    food: str = option('', 'a file', path='always')
+
+
+class Zoo(Options):
+    animal: Cat | Dog = option(Cat, 'who lives here')
+    spare: tuple[Dog, ...] = option((), 'others')
+
+
+def test_the_literal_of_a_group_chooses_among_several():
+    assert build(Zoo, {'animal': {'kind': 'wolf', 'tricks': 2}}).animal == Dog(
+        kind='wolf', tricks=2
+    )
+    assert build(Zoo, {'animal': {'lives': 3}}).animal == Cat(lives=3)
+    assert build(Cat | Dog, {'kind': 'dog'}) == Dog()
+    assert [name for name, _, _ in leaves(Zoo(animal=Dog()))][:2] == [
+        'animal.kind',
+        'animal.tricks',
+    ]
+    assert build(Zoo, yaml.safe_load(to_yaml(Zoo(animal=Dog())))) == Zoo(animal=Dog())
+    assert '# tricks it knows' in to_yaml(Zoo(animal=Dog()))
+
+
+def test_paths_and_overrides_reach_into_each_of_several_groups(tmp_path):
+    path = tmp_path / 'zoo.yaml'
+    path.write_text('animal: {kind: dog, food: bone.txt}\n')
+    zoo = read_config(Zoo, path, ['animal.tricks=4'])
+    assert zoo.animal == Dog(tricks=4, food=str(tmp_path / 'bone.txt'))
+
+
+@pytest.mark.parametrize(
+    ('animal', 'message'),
+    [
+        ({'kind': 'cow'}, r"animal\.kind: 'cow' is not known\. Choose one of cat, dog, wolf\."),
+        ({'kind': ['cat']}, 'is not known'),
+        (
+            {'tricks': 1},
+            "animal: unknown key 'tricks': it is an option of kind dog, wolf, not of cat",
+        ),
+        ({'kind': 'dog', 'sound': {'span': [0, 1]}}, "'sound': it is an option of kind cat"),
+        ({'trick': 1}, "animal: unknown key 'trick'. Choose one of food, kind, lives, sound"),
+        ({'sound': {'loudness': 2}}, "key 'sound.loudness'; it is called sound.volume now"),
+        ({'lives': -1}, r'animal\.lives: -1 is out of bounds; wanted 0 \.\. *$'),
+        ({'sound': {'span': [3, 2]}}, r'animal\.sound\.span: a range is'),
+        (3, 'animal: wanted a group of options, got 3'),
+    ],
+)
+def test_what_is_wrong_in_one_of_several_groups_is_named(animal, message):
+    with pytest.raises(ConfigError, match=message):
+        build(Zoo, {'animal': animal}, 'zoo.yaml')
+
+
+def test_what_is_wrong_in_a_list_of_groups_has_its_number():
+    with pytest.raises(ConfigError, match=r'spare\[1\]\.tricks: wanted a whole number'):
+        build(Zoo, {'spare': [{}, {'tricks': 'x'}]})
+    with pytest.raises(ConfigError, match='spare: wanted a list of a group of options, got 3'):
+        build(Zoo, {'spare': 3})
+
+
+def test_what_has_no_default_must_be_given():
+    class Needy(Options):
+        name: str = option(..., 'a name')
+
+    with pytest.raises(ConfigError, match='name: wanted text, got none'):
+        Needy()
+
+
+def test_a_changed_copy_is_checked_and_the_original_stays():
+    outer = Outer(count=2)
+    assert outer.replace(count=5) == Outer(count=5)
+    with pytest.raises(ConfigError, match='count: 6 is out of bounds'):
+        outer.replace(count=6)
+    with pytest.raises(ConfigError, match='unknown key'):
+        outer.replace(cuont=2)
+    with pytest.raises(ValueError, match='frozen'):
+        outer.count = 4
+    assert outer == Outer(count=2)
+
+
+@pytest.mark.parametrize('cls', USE_CASES)
+def test_configurations_cross_process_boundaries(cls):
+    assert pickle.loads(pickle.dumps(cls())) == cls()
+
+
+@pytest.mark.parametrize('key', ['1', 'yes', '[a]', '1.5', 'null'])
+def test_a_key_that_yaml_takes_for_something_else_is_named(tmp_path, key):
+    file = tmp_path / 'options.yaml'
+    file.write_text(f'group: {{{key}: 1}}\n')
+    with pytest.raises(ConfigError, match=r'options.yaml: .*is no text; put it into quotes'):
+        read_mapping(file)

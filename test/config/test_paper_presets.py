@@ -1,7 +1,5 @@
 """Presets of the paper's systems against the numbers of its TensorFlow configurations."""
 
-import dataclasses
-
 import pytest
 import torch
 from tiny import CLASSES
@@ -36,7 +34,7 @@ def config(name):
 
 @pytest.fixture(scope='module')
 def detector(config):
-    small = dataclasses.replace(config.detector, weights='none', min_side=64)
+    small = config.detector.replace(weights='none', min_side=64)
     return build_detector(small, CLASSES).eval()
 
 
@@ -111,7 +109,7 @@ def test_second_stage_chooses_as_in_the_table(name, detector):
 def test_losses_are_weighed_as_in_the_table(config):
     mask = 4.0 if config.detector.architecture == 'mask_rcnn' else 1.0
     wanted = LossConfig(rpn_beta=1, box_beta=1, rpn_box=2, objectness=1, box=2, classes=1)
-    assert config.detector.loss == dataclasses.replace(wanted, mask=mask)
+    assert config.detector.loss == wanted.replace(mask=mask)
 
 
 def test_rate_falls_to_a_tenth_twice(config):

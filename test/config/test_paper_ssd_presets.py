@@ -1,7 +1,5 @@
 """Presets of SSD against the numbers of the toolchain's ssd_mobilenet_v2_coco."""
 
-import dataclasses
-
 import pytest
 import torch
 from tiny import CLASSES
@@ -33,7 +31,7 @@ def config(name):
 
 @pytest.fixture(scope='module')
 def detector(config):
-    return build_detector(dataclasses.replace(config.detector, weights='none'), CLASSES).eval()
+    return build_detector(config.detector.replace(weights='none'), CLASSES).eval()
 
 
 @torch.no_grad()

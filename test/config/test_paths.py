@@ -1,7 +1,5 @@
 """Where relative paths of a configuration point to."""
 
-import dataclasses
-import typing
 from pathlib import Path
 
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from synth_detect_ros import config as configs
 from synth_detect_ros.config import EvaluateConfig, SynthesizeConfig, TrainConfig
 from synth_detect_ros.config.options import Options, read_config, to_yaml
+from synth_detect_ros.config.rules import rules_of
 from synth_detect_ros.errors import ConfigError
 
 
@@ -90,8 +89,7 @@ def test_an_override_that_cannot_be_used_is_named(tmp_path, override, message):
     'cls', [c for c in vars(configs).values() if isinstance(c, type) and issubclass(c, Options)]
 )
 def test_options_that_speak_of_files_are_declared_as_paths(cls):
-    hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        words = set(field.metadata['help'].replace(':', ' ').split())
-        if hints[field.name] is str and words & {'file', 'folder', 'folder,'}:
-            assert field.metadata['path'], field.name
+    for name, rule in rules_of(cls).items():
+        words = set(rule.help.replace(':', ' ').split())
+        if rule.hint is str and words & {'file', 'folder', 'folder,'}:
+            assert rule.path, name

@@ -113,7 +113,7 @@ def test_changed_generator_is_refused_in_the_same_folder(file, config, tmp_path)
     options = tmp_path / 'options.yaml'
     options.write_text(to_yaml(config))
     train(run(options, tmp_path / 'run', steps=1, val_share=0.0))
-    options.write_text(to_yaml(replace(config, seed=7)))
+    options.write_text(to_yaml(config.replace(seed=7)))
     with pytest.raises(ConfigError, match='images of another configuration'):
         train(run(options, tmp_path / 'run', steps=1, val_share=0.0))
 

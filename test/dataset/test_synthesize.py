@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -56,7 +55,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SynthesizeConfig:
 @pytest.fixture(scope='module')
 def whole(config: SynthesizeConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the data set of the configuration, made in one go by one process."""
-    return synthesize(replace(config, out=str(tmp_path_factory.mktemp('whole') / 'set')))
+    return synthesize(config.replace(out=str(tmp_path_factory.mktemp('whole') / 'set')))
 
 
 def test_samples_tell_the_truth_about_themselves(config: SynthesizeConfig) -> None:
@@ -82,7 +81,7 @@ def test_a_sample_depends_on_its_index_alone(config: SynthesizeConfig) -> None:
         sample = make_sample(backward, index)
         np.testing.assert_array_equal(sample.image, wanted[index].image)
         np.testing.assert_array_equal(sample.instances.poses, wanted[index].instances.poses)
-    other = make_sample(Generator(replace(config, seed=4)), 0)
+    other = make_sample(Generator(config.replace(seed=4)), 0)
     assert not np.array_equal(other.image, wanted[0].image)
 
 
@@ -110,7 +109,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
 ) -> None:
     reports: list[tuple[int, int, Timing]] = []
     folder = synthesize(
-        replace(config, out=str(tmp_path / 'set'), workers=2),
+        config.replace(out=str(tmp_path / 'set'), workers=2),
         lambda *report: reports.append(report),
     )
     assert content(folder) == content(whole)
@@ -130,7 +129,7 @@ def test_the_folder_says_where_the_time_went(config: SynthesizeConfig, whole: Pa
 
 
 def test_stages_of_a_sample_are_timed(config: SynthesizeConfig) -> None:
-    generator = Generator(replace(config, sensor=SensorConfig(enabled=True)))
+    generator = Generator(config.replace(sensor=SensorConfig(enabled=True)))
     make_sample(generator, 0)
     assert set(generator.watch.take()) == {'scene', 'background', 'compose', 'sensor'}
 
@@ -138,7 +137,7 @@ def test_stages_of_a_sample_are_timed(config: SynthesizeConfig) -> None:
 def test_a_stopped_run_goes_on_to_the_same_bytes(
     config: SynthesizeConfig, whole: Path, tmp_path: Path
 ) -> None:
-    config, images = replace(config, out=str(tmp_path / 'set')), tmp_path / 'set' / 'images'
+    config, images = config.replace(out=str(tmp_path / 'set')), tmp_path / 'set' / 'images'
     folder = synthesize(config, stop=lambda: len(list(images.iterdir())) > SHARD + 3)
     assert SHARD + 3 < len(list(images.iterdir())) < 2 * SHARD
     assert not (folder / 'annotations.json').exists()
@@ -154,7 +153,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
 def test_a_full_disk_is_reported_and_its_shard_is_made_again(
     config: SynthesizeConfig, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, writes = replace(config, out=str(tmp_path / 'set')), files.write_atomic
+    config, writes = config.replace(out=str(tmp_path / 'set')), files.write_atomic
 
     def full(path: Path, data: bytes) -> None:
         if path.name == f'{SHARD + 2:06d}.jpg':
@@ -181,7 +180,7 @@ def test_a_shard_is_recorded_after_its_images(
         files.write_atomic(path, data)
 
     monkeypatch.setattr(storage, 'write_atomic', slow)
-    synthesize(replace(config, out=str(tmp_path / 'set'), count=SHARD + 1))
+    synthesize(config.replace(out=str(tmp_path / 'set'), count=SHARD + 1))
     images = [f'{i:06d}.jpg' for i in range(SHARD + 1)]
     assert names == [
         'dataset.yaml', *images[:SHARD], '00000000.jsonl', images[SHARD],
@@ -192,7 +191,7 @@ def test_a_shard_is_recorded_after_its_images(
 def test_a_killed_run_goes_on_to_the_same_bytes(
     config: SynthesizeConfig, whole: Path, tmp_path: Path
 ) -> None:
-    config = replace(config, out=str(tmp_path / 'set'), workers=1)
+    config = config.replace(out=str(tmp_path / 'set'), workers=1)
     (tmp_path / 'config.yaml').write_text(to_yaml(config))
     script = (
         'import sys; from pathlib import Path\n'
@@ -221,7 +220,7 @@ def test_objects_without_room_are_counted(
     config: SynthesizeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     crowd = SceneConfig(targets=(8, 8), distractors=(0, 0), occlusion=False)
-    config = replace(config, count=2, scene=crowd, out=str(tmp_path / 'set'))
+    config = config.replace(count=2, scene=crowd, out=str(tmp_path / 'set'))
     made = len(open_dataset(synthesize(config)).coco['annotations'])
     assert made < 16
     assert f'{16 - made} of 16 objects found no room' in caplog.text
@@ -230,7 +229,7 @@ def test_objects_without_room_are_counted(
 def test_a_complete_set_is_left_as_it_is(config: SynthesizeConfig, whole: Path) -> None:
     before = content(whole)
     times = {path: path.stat().st_mtime_ns for path in whole.rglob('*')}
-    assert synthesize(replace(config, out=str(whole))) == whole
+    assert synthesize(config.replace(out=str(whole))) == whole
     assert content(whole) == before
     assert {path: path.stat().st_mtime_ns for path in whole.rglob('*')} == times
 
@@ -249,11 +248,11 @@ def test_a_set_of_another_configuration_is_refused(
     config: SynthesizeConfig, whole: Path, change: dict[str, object]
 ) -> None:
     with pytest.raises(DatasetError, match='another configuration'):
-        synthesize(replace(config, out=str(whole), **change))
+        synthesize(config.replace(out=str(whole), **change))
 
 
 def image_of(config: SynthesizeConfig, **changes: object) -> NDArray[np.uint8]:
-    return make_sample(Generator(replace(config, **changes)), 1).image
+    return make_sample(Generator(config.replace(**changes)), 1).image
 
 
 def test_each_switch_changes_the_image_and_nothing_else(config: SynthesizeConfig) -> None:
@@ -266,7 +265,7 @@ def test_each_switch_changes_the_image_and_nothing_else(config: SynthesizeConfig
         ComposeConfig(blending='poisson'),
     ]
     for compose in on_objects:
-        changed = Generator(replace(config, compose=compose))
+        changed = Generator(config.replace(compose=compose))
         image = make_sample(changed, 1)
         assert not np.array_equal(image.image, plain)
         np.testing.assert_array_equal(image.ids, ids)
@@ -281,14 +280,14 @@ def test_each_switch_changes_the_image_and_nothing_else(config: SynthesizeConfig
     for name, group in everywhere.items():
         assert (image_of(config, **{name: group}) != plain).mean() > 0.3
         np.testing.assert_array_equal(
-            make_sample(Generator(replace(config, **{name: group})), 1).ids, ids
+            make_sample(Generator(config.replace(**{name: group})), 1).ids, ids
         )
 
 
 def test_distortion_bends_images_and_masks(config: SynthesizeConfig, tmp_path: Path) -> None:
     bent = scenes.camera(160, 120, 144.0, D=np.array([-0.3, 0.1, 0.0, 0.0, 0.0]))
     (tmp_path / 'bent.yaml').write_text(yaml.safe_dump(bent.to_calibration()))
-    generator = Generator(replace(config, camera=str(tmp_path / 'bent.yaml')))
+    generator = Generator(config.replace(camera=str(tmp_path / 'bent.yaml')))
     assert generator.camera == bent
     for index in range(3):
         sample = make_sample(generator, index)
@@ -298,27 +297,27 @@ def test_distortion_bends_images_and_masks(config: SynthesizeConfig, tmp_path: P
 def test_where_the_camera_comes_from(config: SynthesizeConfig, tmp_path: Path) -> None:
     own = read_inputs(config).camera
     assert own.K[0, 0] == pytest.approx(144)
-    wide = read_inputs(replace(config, camera_hfov_deg=90.0)).camera
+    wide = read_inputs(config.replace(camera_hfov_deg=90.0)).camera
     assert wide.size == (160, 120) and wide.K[0, 0] == pytest.approx(80)
     scenes.write_backgrounds(tmp_path / 'set')
     (tmp_path / 'set' / 'camera.yaml').unlink()
     with pytest.raises(UncalibratedCameraError, match='camera_hfov_deg'):
-        read_inputs(replace(config, backgrounds=str(tmp_path / 'set')))
+        read_inputs(config.replace(backgrounds=str(tmp_path / 'set')))
 
 
 @pytest.mark.parametrize('key', ['objects', 'backgrounds', 'out'])
 def test_a_path_that_is_not_given_is_named(config: SynthesizeConfig, key: str) -> None:
     with pytest.raises(ConfigError, match=f'{key}: wanted'):
-        synthesize(replace(config, **{key: ''}))
+        synthesize(config.replace(**{key: ''}))
 
 
 def test_missing_inputs_leave_no_folder_behind(config: SynthesizeConfig, tmp_path: Path) -> None:
     out = tmp_path / 'set'
     with pytest.raises(BackgroundError, match='no such folder'):
-        synthesize(replace(config, out=str(out), backgrounds=str(tmp_path / 'none')))
+        synthesize(config.replace(out=str(out), backgrounds=str(tmp_path / 'none')))
     objects = scenes.write_objects(tmp_path, lost=tmp_path / 'lost.obj')
     with pytest.raises(MeshError, match=r'lost\.obj: no such CAD file'):
-        synthesize(replace(config, out=str(out), objects=str(objects)))
+        synthesize(config.replace(out=str(out), objects=str(objects)))
     assert not out.exists()
 
 
@@ -335,5 +334,5 @@ def test_the_preset_of_the_paper_renders_one_object_alone(config: SynthesizeConf
     path = Path(__file__).parents[2] / 'config' / 'synthesize_paper.yaml'
     paper = read_config(SynthesizeConfig, path)
     paths = {key: getattr(config, key) for key in ('objects', 'distractors', 'backgrounds')}
-    generator = Generator(replace(paper, **paths))
+    generator = Generator(paper.replace(**paths))
     assert [len(generator.scene(index).canvas.layers) for index in range(4)] == [1, 1, 1, 1]

@@ -1,7 +1,6 @@
 """The enumeration of poses: complete, even from the first image on, a function of the index."""
 
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,7 +100,7 @@ def test_a_ray_rotation_turns_the_axis_onto_the_ray_and_no_further(ray: tuple[fl
 
 
 def test_elevation_and_turn_limits_hold() -> None:
-    config = replace(SMALL, view_level=3, elevation_deg=(20.0, 60.0), inplane_deg=(-30.0, 30.0))
+    config = SMALL.replace(view_level=3, elevation_deg=(20.0, 60.0), inplane_deg=(-30.0, 30.0))
     sequence = PoseSequence(config, (0,))
     for r in range(0, len(sequence), 7):
         rotation = sequence[r].rotation
@@ -112,21 +111,21 @@ def test_elevation_and_turn_limits_hold() -> None:
 
 
 def test_one_turn_takes_the_middle_of_the_range() -> None:
-    config = replace(SMALL, inplane_turns=1, inplane_deg=(20.0, 40.0))
+    config = SMALL.replace(inplane_turns=1, inplane_deg=(20.0, 40.0))
     up = PoseSequence(config, (0,))[3].rotation @ [0, 0, 1]
     assert np.rad2deg(np.arctan2(up[0], -up[1])) == pytest.approx(30)
 
 
 def test_elevations_without_a_view_are_refused() -> None:
     with pytest.raises(GeometryError, match='raise view_level'):
-        PoseSequence(replace(SMALL, view_level=0, elevation_deg=(10.0, 11.0)), (0,))
+        PoseSequence(SMALL.replace(view_level=0, elevation_deg=(10.0, 11.0)), (0,))
 
 
 def test_distances_give_the_apparent_size() -> None:
-    near, far = distance_range(replace(SMALL, size_fraction=(0.1, 0.5)), 0.2, 500.0, 400)
+    near, far = distance_range(SMALL.replace(size_fraction=(0.1, 0.5)), 0.2, 500.0, 400)
     assert 500 * 0.2 / near == pytest.approx(0.5 * 400)
     assert 500 * 0.2 / far == pytest.approx(0.1 * 400)
-    assert distance_range(replace(SMALL, distance_m=(0.3, 2.0)), 0.2, 500, 400) == (0.3, 2.0)
+    assert distance_range(SMALL.replace(distance_m=(0.3, 2.0)), 0.2, 500, 400) == (0.3, 2.0)
 
 
 def test_log_steps_have_equal_ratios() -> None:

@@ -1,7 +1,5 @@
 """Composition: each step does what it says, where it says, and nothing when it is off."""
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 import pytest
@@ -39,7 +37,7 @@ ONE = (50, 40, 30, 20)
 
 @pytest.mark.parametrize(
     'config',
-    [OFF, ComposeConfig(), replace(OFF, blending='gaussian'), replace(OFF, blending='poisson')],
+    [OFF, ComposeConfig(), OFF.replace(blending='gaussian'), OFF.replace(blending='poisson')],
 )
 def test_without_objects_the_background_stays(config: ComposeConfig) -> None:
     np.testing.assert_array_equal(compose(background(), canvas_of(), config, rng()), background())
@@ -65,7 +63,7 @@ def test_half_covered_pixels_are_half_background() -> None:
 @pytest.mark.parametrize('sigma', [2.0, 8.0])
 def test_noise_has_its_strength_and_stays_on_the_object(sigma: float) -> None:
     canvas = canvas_of((20, 20, 100, 80))
-    config = replace(OFF, noise=True, noise_sigma=(sigma, sigma))
+    config = OFF.replace(noise=True, noise_sigma=(sigma, sigma))
     image = compose(background(), canvas, config, rng())
     noise = image[canvas.ids == 1].astype(float) - COLOUR
     assert noise.std() == pytest.approx(sigma, rel=0.05)
@@ -107,7 +105,7 @@ def test_noise_never_exceeds_the_covered_share() -> None:
 def test_blur_covers_object_boundary_and_adjacent_background_only() -> None:
     canvas = canvas_of(ONE)
     plain = compose(background(), canvas, OFF, rng())
-    config = replace(OFF, blur=True, blur_sigma_px=(1.5, 1.5))
+    config = OFF.replace(blur=True, blur_sigma_px=(1.5, 1.5))
     blurred = compose(background(), canvas, config, rng())
     near = cv2.dilate(canvas.ids, np.ones((11, 11), np.uint8)) > 0  # 3 sigma = 5 pixels
     np.testing.assert_array_equal(blurred[~near], plain[~near])
@@ -119,7 +117,7 @@ def test_blur_covers_object_boundary_and_adjacent_background_only() -> None:
 
 def test_regions_that_touch_are_blurred_as_one() -> None:
     canvas = canvas_of((40, 40, 20, 20), (62, 45, 20, 20), (140, 100, 40, 40))
-    config = replace(OFF, blur=True, blur_sigma_px=(2.0, 2.0))
+    config = OFF.replace(blur=True, blur_sigma_px=(2.0, 2.0))
     blurred = compose(background(), canvas, config, rng())
     plain = compose(background(), canvas, OFF, rng())
     near = cv2.dilate((canvas.ids > 0).astype(np.uint8), np.ones((13, 13), np.uint8)) > 0
@@ -128,7 +126,7 @@ def test_regions_that_touch_are_blurred_as_one() -> None:
 
 def test_gaussian_blending_fades_towards_the_outline() -> None:
     canvas, grey = canvas_of(ONE), np.zeros((120, 160, 3), np.uint8)
-    image = compose(grey, canvas, replace(OFF, blending='gaussian', feather_px=2.0), rng())
+    image = compose(grey, canvas, OFF.replace(blending='gaussian', feather_px=2.0), rng())
     profile = image[50, 50:65, 0].astype(int)
     assert (np.diff(profile) >= 0).all()
     assert profile[0] < 0.5 * COLOUR[0] and profile[-1] == COLOUR[0]
@@ -137,14 +135,14 @@ def test_gaussian_blending_fades_towards_the_outline() -> None:
 
 def test_poisson_blending_takes_the_level_of_the_surroundings() -> None:
     around = np.full((120, 160, 3), 90, np.uint8)
-    image = compose(around, canvas_of(ONE), replace(OFF, blending='poisson'), rng())
+    image = compose(around, canvas_of(ONE), OFF.replace(blending='poisson'), rng())
     np.testing.assert_allclose(image, 90, atol=3)  # a flat object has no gradient to keep
 
 
 @pytest.mark.parametrize('box', [(0, 0, 30, 20), (-10, 100, 40, 40), (0, 0, 160, 120)])
 def test_poisson_blending_bears_objects_at_the_border(box: tuple[int, int, int, int]) -> None:
     canvas = canvas_of(box)
-    image = compose(background(), canvas, replace(OFF, blending='poisson'), rng())
+    image = compose(background(), canvas, OFF.replace(blending='poisson'), rng())
     assert image.shape == (120, 160, 3)
     np.testing.assert_array_equal(image[canvas.ids == 0], background()[canvas.ids == 0])
 
@@ -169,14 +167,14 @@ def test_a_background_without_variation_is_the_frame() -> None:
 
 def test_each_variation_of_the_background_has_its_switch() -> None:
     frame = background()
-    swapped = vary_background(frame, (160, 120), replace(NO_CHANGE, swap_channels=True), rng())
+    swapped = vary_background(frame, (160, 120), NO_CHANGE.replace(swap_channels=True), rng())
     assert not np.array_equal(swapped, frame)
     np.testing.assert_array_equal(np.sort(swapped, axis=2), np.sort(frame, axis=2))
     views = [frame, frame[::-1], frame[:, ::-1], frame[::-1, ::-1]]
     found = set()
     for seed in range(20):
         flipped = vary_background(
-            frame, (160, 120), replace(NO_CHANGE, flip=True), np.random.default_rng(seed)
+            frame, (160, 120), NO_CHANGE.replace(flip=True), np.random.default_rng(seed)
         )
         found |= {i for i, view in enumerate(views) if np.array_equal(view, flipped)}
     assert found == {0, 1, 2, 3}
@@ -187,7 +185,7 @@ def test_turned_backgrounds_keep_the_size_and_their_proportions() -> None:
     cv2.circle(frame, (80, 60), 20, (255, 255, 255), -1)
     for seed in range(8):
         generator = np.random.default_rng(seed)
-        image = vary_background(frame, (160, 120), replace(NO_CHANGE, rotate=True), generator)
+        image = vary_background(frame, (160, 120), NO_CHANGE.replace(rotate=True), generator)
         assert image.shape == frame.shape
         rows, columns = (np.flatnonzero(image[..., 0].max(axis=axis) > 127) for axis in (1, 0))
         if rows[0] > 0 and rows[-1] < 119 and columns[0] > 0 and columns[-1] < 159:
@@ -205,5 +203,5 @@ def test_any_frame_fills_any_image(size: tuple[int, int]) -> None:
 def test_the_crop_has_the_wanted_share() -> None:
     ramp = np.repeat(np.arange(200, dtype=np.uint8)[None, :, None], 100, axis=0)
     frame = np.repeat(ramp, 3, axis=2)
-    image = vary_background(frame, (200, 100), replace(NO_CHANGE, crop=(0.5, 0.5)), rng())
+    image = vary_background(frame, (200, 100), NO_CHANGE.replace(crop=(0.5, 0.5)), rng())
     assert np.ptp(image[..., 0].astype(int)) == pytest.approx(100, abs=3)

@@ -1,6 +1,5 @@
 """Levels of detail: fewer triangles, no cracks, and an error that is what it says."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +210,6 @@ def test_levels_of_a_real_scan(data_dir: Path) -> None:
 
 def test_the_reference_renderer_gets_all_triangles(tmp_path: Path) -> None:
     config = scenes.config(tmp_path)
-    ours, reference = read_inputs(config), read_inputs(replace(config, renderer='pyrender'))
+    ours, reference = read_inputs(config), read_inputs(config.replace(renderer='pyrender'))
     assert ours.targets[1].mesh.levels
     assert not any(m.mesh.levels for m in (*reference.targets, *reference.distractors))

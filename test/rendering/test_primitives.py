@@ -1,6 +1,5 @@
 """Built-in distractors: solid, sized like things, textured, and the same for the same seed."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,12 +68,12 @@ def test_none_is_legal() -> None:
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory: pytest.TempPathFactory) -> SynthesizeConfig:
-    return replace(scenes.config(tmp_path_factory.mktemp('inputs')), distractors=BUILTIN)
+    return scenes.config(tmp_path_factory.mktemp('inputs')).replace(distractors=BUILTIN)
 
 
 def test_they_are_drawn_but_never_labelled(config: SynthesizeConfig) -> None:
-    many = replace(config, scene=replace(config.scene, distractors=(3, 3)))
-    with_them, without = Generator(many), Generator(replace(many, distractors=''))
+    many = config.replace(scene=config.scene.replace(distractors=(3, 3)))
+    with_them, without = Generator(many), Generator(many.replace(distractors=''))
     differ = False
     for index in range(4):
         a, b = make_sample(with_them, index), make_sample(without, index)
@@ -86,7 +85,7 @@ def test_they_are_drawn_but_never_labelled(config: SynthesizeConfig) -> None:
 def test_record_of_a_data_set_tells_them_apart(config: SynthesizeConfig) -> None:
     first, again, other = (
         provenance(changed, read_inputs(changed))
-        for changed in (config, config, replace(config, seed=1))
+        for changed in (config, config, config.replace(seed=1))
     )
     assert first == again
     names = [row['name'] for row in first['inputs']['models']]

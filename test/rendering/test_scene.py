@@ -39,7 +39,7 @@ def make(
 
 @pytest.mark.parametrize('index', range(8))
 def test_targets_keep_their_limits(models: list[ObjectModel], index: int) -> None:
-    limits = replace(CROWD, min_visib_fract=0.6, max_truncation=0.25)
+    limits = CROWD.replace(min_visib_fract=0.6, max_truncation=0.25)
     scene = make(models, index, scene=limits)
     count = len(scene.labels)
     assert count and len(scene.poses) == count
@@ -51,7 +51,7 @@ def test_targets_keep_their_limits(models: list[ObjectModel], index: int) -> Non
 
 def test_without_occlusion_nothing_is_hidden(models: list[ObjectModel]) -> None:
     for index in range(4):
-        canvas = make(models, index, scene=replace(CROWD, occlusion=False)).canvas
+        canvas = make(models, index, scene=CROWD.replace(occlusion=False)).canvas
         for layer, visible in zip(canvas.layers, canvas.visible, strict=True):
             _, part = layer.window(160, 120)
             assert visible == np.count_nonzero(layer.mask[part])
@@ -76,7 +76,7 @@ def test_truncation_can_be_forbidden_or_allowed(models: list[ObjectModel]) -> No
     alone = SceneConfig(targets=(1, 1), distractors=(0, 0), min_visib_fract=0.01)
 
     def cut(limit: float) -> list[bool]:
-        scene = replace(alone, max_truncation=limit)
+        scene = alone.replace(max_truncation=limit)
         canvases = [make(models, i, scene=scene).canvas for i in range(12)]
         drawn = [canvas for canvas in canvases if canvas.layers]
         return [canvas.visible[0] < canvas.layers[0].area for canvas in drawn]

@@ -2,7 +2,6 @@
 
 import re
 import resource
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -216,8 +215,8 @@ def test_rendering_at_once_or_later_gives_the_same_data_set(graph, scene, tmp_pa
     assert node.wait() == 0, node.output
     assert 'images rendered' in diagnostics[-1].status[0].message
 
-    later = replace(
-        read_config(SynthesizeConfig, config), backgrounds=str(out), out=str(tmp_path / 'later')
+    later = read_config(SynthesizeConfig, config).replace(
+        backgrounds=str(out), out=str(tmp_path / 'later')
     )
     synthesize(later)
     for name in ['annotations.json', *(f'images/{i:06d}.jpg' for i in range(3))]:
