@@ -182,10 +182,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 def _detect(args: argparse.Namespace) -> int:
     def run(config: DetectConfig) -> None:
-        missing = [k for k in ('images', 'out') if not getattr(args, k)]
-        missing += [] if config.model else ['model']
-        if missing:
-            raise ConfigError(f'detection needs {", ".join(missing)}: give each of them')
+        config.require('model', images=args.images, out=args.out)
         from synth_detect_ros.inference.detect_files import annotate
         from synth_detect_ros.inference.predictor import Predictor
 

@@ -58,6 +58,24 @@ class Options(BaseModel):
         """Return a copy with other values, checked like any configuration."""
         return type(self)(**{**dict(self), **changes})
 
+    def require(self, *names: str, **others: Any) -> None:
+        """Refuse what is empty but needed for the work at hand.
+
+        Args:
+            names: of options, `a or b` where one of them suffices.
+            others: values that are needed besides.
+
+        Raises:
+            ConfigError: it names all that are empty.
+        """
+        given = {**dict(self), **others}
+        wanted = (*names, *others)
+        missing = [name for name in wanted if not any(given[key] for key in name.split(' or '))]
+        if missing:
+            use_case = type(self).__name__.removesuffix('Config').lower()
+            give = 'give it' if len(missing) == 1 else 'give each of them'
+            raise ConfigError(f'{use_case} needs {", ".join(missing)}: {give}')
+
 
 @overload
 def build(cls: type[OptionsT], mapping: Mapping[str, Any], source: str = '') -> OptionsT: ...

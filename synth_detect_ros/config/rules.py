@@ -64,6 +64,14 @@ class Rule:
         return f'{self.help} [{self.unit}]' if self.unit else self.help
 
     @property
+    def bounds(self) -> str:
+        """What a number may be; '' for any."""
+        if self.low is None or self.high is None:
+            sides = ((self.low, 'or more'), (self.high, 'or less'))
+            return ''.join(f'{bound} {side}' for bound, side in sides if bound is not None)
+        return f'{self.low} .. {self.high}'
+
+    @property
     def choices(self) -> tuple[str, ...]:
         """The legal words; () where there are others."""
         return typing.get_args(self.hint) if typing.get_origin(self.hint) is Literal else ()
@@ -221,8 +229,7 @@ def sentence(cls: Group, values: Mapping[str, Any], problem: ErrorDetails) -> st
     if kind == 'literal_error':
         return f'{key}: {given!r} is not known. Choose one of {", ".join(rule.choices)}.'
     if kind in ('greater_than_equal', 'less_than_equal'):
-        low, high = ('' if bound is None else bound for bound in (rule.low, rule.high))
-        return f'{key}: {given} is out of bounds; wanted {low} .. {high} {rule.unit}'.rstrip()
+        return f'{key}: {given} is out of bounds; wanted {rule.bounds} {rule.unit}'.rstrip()
     wanted = _WANTED.get(kind.removesuffix('_type'))
     if wanted is None:  # of a list or group, which is shown whole
         key, wanted, given = name, _type_name(rule.hint), values.get(name)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from synth_detect_ros.config import ExportConfig
 from synth_detect_ros.dataset.coco import quiet_coco, read_coco
 from synth_detect_ros.dataset.storage import COCO_FILE, IMAGES_FOLDER, read_info
-from synth_detect_ros.errors import ConfigError, DatasetError, StorageError
+from synth_detect_ros.errors import DatasetError, StorageError
 from synth_detect_ros.geometry.camera import Camera
 
 BOP_SCENE = 1000  # images a scene folder holds, as in the data sets of the BOP challenge
@@ -44,9 +44,7 @@ def export(config: ExportConfig) -> Path:
             is there already.
         StorageError: writing failed; nothing is left behind.
     """
-    missing = [key for key in ('dataset', 'out') if not getattr(config, key)]
-    if missing:
-        raise ConfigError(f'export needs {", ".join(missing)}: give each of them')
+    config.require('dataset', 'out')
     folder, out = Path(config.dataset), Path(config.out)
     coco = read_coco(folder / COCO_FILE)
     if out.exists():

@@ -16,7 +16,7 @@ import numpy as np
 from synth_detect_ros.config import BUILTIN, SynthesizeConfig
 from synth_detect_ros.config.options import to_mapping
 from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set, spread
-from synth_detect_ros.errors import ConfigError, UncalibratedCameraError
+from synth_detect_ros.errors import UncalibratedCameraError
 from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera, read_camera
 from synth_detect_ros.rendering.levels import with_levels
 from synth_detect_ros.rendering.mesh import Mesh, ObjectModel, read_objects
@@ -60,9 +60,7 @@ def read_inputs(config: SynthesizeConfig) -> Inputs:
         MeshError, BackgroundError, GeometryError: a file is missing or broken.
         UncalibratedCameraError: nothing says what the intrinsics are.
     """
-    for key in ('objects', 'backgrounds'):
-        if not getattr(config, key):
-            raise ConfigError(f'{key}: wanted a path, got none; it has no default')
+    config.require('objects', 'backgrounds')
     backgrounds = read_background_set(Path(config.backgrounds))
     targets = _models(config.objects, config)
     return Inputs(

@@ -18,7 +18,6 @@ from synth_detect_ros.compute.workers import Stop, run_shards
 from synth_detect_ros.config import SynthesizeConfig
 from synth_detect_ros.dataset.inputs import Inputs, provenance, read_inputs
 from synth_detect_ros.dataset.storage import DatasetWriter
-from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.geometry.boxes import boxes_of_ids
 from synth_detect_ros.geometry.poses import Schedule
 from synth_detect_ros.rendering.compose import compose, vary_background
@@ -136,8 +135,7 @@ def synthesize(
         RenderingError: no usable OpenGL, or a worker process died.
         SynthDetectError: see `inputs.read_inputs`.
     """
-    if not config.out:
-        raise ConfigError('out: wanted a folder for the data set, got none')
+    config.require('objects', 'backgrounds', 'out')
     inputs = read_inputs(config)
     writer = DatasetWriter(Path(config.out), config.count, config.output)
     writer.begin(provenance(config, inputs))

@@ -17,7 +17,7 @@ from synth_detect_ros.config import DetectConfig, EvaluateConfig
 from synth_detect_ros.dataset.coco import read_coco
 from synth_detect_ros.dataset.files import encode_image, write_atomic
 from synth_detect_ros.dataset.loader import read_image
-from synth_detect_ros.errors import ConfigError, DatasetError
+from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.evaluation.eval_selection import Matchup, Row, match
 from synth_detect_ros.evaluation.metrics import score, score_detections
 from synth_detect_ros.geometry.boxes import iou, xyxy_from_xywh
@@ -57,9 +57,7 @@ def evaluate(
         BundleError: the model cannot be loaded.
         StorageError: the results cannot be written.
     """
-    missing = [k for k in ('model', 'images', 'annotations') if not getattr(config, k)]
-    if missing:
-        raise ConfigError(f'evaluation needs {", ".join(missing)}: give each of them')
+    config.require('model', 'images', 'annotations')
     truth = read_coco(Path(config.annotations))
     files = image_files(Path(config.images), truth['images'])
     predictor = Predictor(Path(config.model), config.device, runtime=config.runtime)

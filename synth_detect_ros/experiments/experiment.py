@@ -13,7 +13,6 @@ from synth_detect_ros.bundle import read_bundle_info
 from synth_detect_ros.config import EvaluateConfig, ExperimentConfig, SynthesizeConfig
 from synth_detect_ros.config.options import build
 from synth_detect_ros.dataset.synthesize import synthesize
-from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.execute import RECORD, Pool, score_cell, train_cell
 from synth_detect_ros.experiments.grid import SYNTHETIC, Camera, Grid, read_grid, read_setup
 from synth_detect_ros.experiments.page import write_page, write_plots
@@ -53,9 +52,7 @@ def experiment(
         SynthDetectError: a data set cannot be made.
         KeyboardInterrupt: passed on; the next run goes on.
     """
-    missing = [key for key in ('grid', 'setup', 'out') if not getattr(config, key)]
-    if missing:
-        raise ConfigError(f'an experiment needs {", ".join(missing)}: give each of them')
+    config.require('grid', 'setup', 'out')
     out, grid = Path(config.out), read_grid(config.grid, config.settings)
     setup = read_setup(Path(config.setup))
     runs = plan(grid, setup, out)

@@ -94,11 +94,9 @@ def _descriptor(rule: Rule, default: Any, *, read_only: bool) -> ParameterDescri
     )
     if rule.choices:
         descriptor.additional_constraints = f'one of {", ".join(rule.choices)}'
-    elif rule.low is None and rule.high is None:
-        return descriptor
-    elif isinstance(default, tuple):
-        descriptor.additional_constraints = f'each value in {rule.low} .. {rule.high}'
-    else:
+    elif isinstance(default, tuple) and rule.bounds:
+        descriptor.additional_constraints = f'each value in {rule.bounds}'
+    elif rule.bounds:
         largest = sys.float_info.max if isinstance(default, float) else _INT64
         low = -largest if rule.low is None else rule.low
         high = largest if rule.high is None else rule.high

@@ -45,8 +45,7 @@ class SynthesizeNode(Node):
         declare_parameters(self, CaptureConfig)
         self._config = config = read_parameters(self, CaptureConfig)
         self._render_config = self._read_render_config() if config.render else None
-        if not config.out:
-            raise ConfigError('out: wanted a folder for the background set, got none')
+        config.require('out')
         self._writer = BackgroundWriter(Path(config.out), config.format)
         self._selector = self._resume()
         self._camera: Camera | None = None

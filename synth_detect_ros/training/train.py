@@ -96,11 +96,7 @@ def train(config: TrainConfig, report: Callable[[Progress], None] | None = None)
         StorageError: a checkpoint cannot be written; the last one is intact.
         KeyboardInterrupt: passed on, after a checkpoint and a bundle were written.
     """
-    if not (config.dataset or config.synthesize) or not config.out:
-        raise ConfigError(
-            'training needs images and an output folder: give dataset and out, or synthesize and '
-            'out'
-        )
+    config.require('dataset or synthesize', 'out')
     return _Run(config).go(report or (lambda _: None))
 
 

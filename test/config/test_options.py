@@ -218,7 +218,7 @@ def test_paths_and_overrides_reach_into_each_of_several_groups(tmp_path):
         ({'kind': 'dog', 'sound': {'span': [0, 1]}}, "'sound': it is an option of kind cat"),
         ({'trick': 1}, "animal: unknown key 'trick'. Choose one of food, kind, lives, sound"),
         ({'sound': {'loudness': 2}}, "key 'sound.loudness'; it is called sound.volume now"),
-        ({'lives': -1}, r'animal\.lives: -1 is out of bounds; wanted 0 \.\. *$'),
+        ({'lives': -1}, r'animal\.lives: -1 is out of bounds; wanted 0 or more$'),
         ({'sound': {'span': [3, 2]}}, r'animal\.sound\.span: a range is'),
         (3, 'animal: wanted a group of options, got 3'),
     ],
@@ -266,3 +266,13 @@ def test_a_key_that_yaml_takes_for_something_else_is_named(tmp_path, key):
     file.write_text(f'group: {{{key}: 1}}\n')
     with pytest.raises(ConfigError, match=r'options.yaml: .*is no text; put it into quotes'):
         read_mapping(file)
+
+
+def test_what_is_needed_but_empty_is_named_at_once():
+    config.ExportConfig(dataset='a', out='b').require('dataset', 'out')
+    with pytest.raises(ConfigError, match=r'^export needs out: give it$'):
+        config.ExportConfig(dataset='a').require('dataset', 'out')
+    train = config.TrainConfig(synthesize='a')
+    train.require('dataset or synthesize', images=['b'])
+    with pytest.raises(ConfigError, match=r'^train needs out, images: give each of them$'):
+        train.require('dataset or synthesize', 'out', images=[])

@@ -307,7 +307,7 @@ def test_where_the_camera_comes_from(config: SynthesizeConfig, tmp_path: Path) -
 
 @pytest.mark.parametrize('key', ['objects', 'backgrounds', 'out'])
 def test_a_path_that_is_not_given_is_named(config: SynthesizeConfig, key: str) -> None:
-    with pytest.raises(ConfigError, match=f'{key}: wanted'):
+    with pytest.raises(ConfigError, match=f'synthesize needs {key}: give it'):
         synthesize(config.replace(**{key: ''}))
 
 

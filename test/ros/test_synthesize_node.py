@@ -235,7 +235,7 @@ def test_missing_model_is_told_before_the_capture(graph, tmp_path):
 @pytest.mark.parametrize(
     ('parameters', 'message'),
     [
-        ({}, 'out: wanted a folder'),
+        ({}, 'capture needs out: give it'),
         ({'out': 'set', 'count': 0}, 'parameter count'),
         ({'out': 'set', 'render': True}, 'synthesize: render needs a configuration file'),
     ],

@@ -189,7 +189,7 @@ def test_other_configuration_in_the_same_folder_is_refused(dataset, tmp_path):
 
 
 def test_missing_dataset_and_options_are_named(tmp_path):
-    with pytest.raises(ConfigError, match='give dataset and out, or synthesize and out'):
+    with pytest.raises(ConfigError, match='train needs dataset or synthesize: give it'):
         train(train_config('', tmp_path / 'run'))
     with pytest.raises(DatasetError, match='no such annotation file'):
         train(train_config(tmp_path, tmp_path / 'run'))
