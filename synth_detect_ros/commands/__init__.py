@@ -1,1 +1,1 @@
-"""The command line, `synth-detect <verb>`."""
+"""The command line, `synth-detect <verb>`: a module a verb, see `main`."""

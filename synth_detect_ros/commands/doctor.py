@@ -1,4 +1,4 @@
-"""What this machine has and lacks for the package, in plain sentences that say what to do.
+"""Check this machine and say what to do.
 
 Every probe is independent: one that fails is a finding, never an error.
 """
@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,18 @@ class Finding:
         """One line."""
         mark = 'ok' if self.good else 'MISSING' if self.needed else 'note'
         return f'{mark:<8} {self.name}: {self.text}'
+
+
+def add(parser: ArgumentParser) -> None:
+    """Declare the arguments of the command: none."""
+
+
+def run(args: Namespace) -> int:
+    """Print the findings; return 1 if something that is needed is missing."""
+    findings = list(examine())
+    for finding in findings:
+        print(finding)
+    return int(any(finding.needed and not finding.good for finding in findings))
 
 
 def examine() -> Iterator[Finding]:

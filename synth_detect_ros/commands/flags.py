@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,29 @@ from synth_detect_ros.config.presets import preset_path
 
 
 def add_options(
-    parser: argparse.ArgumentParser, cls: type[Options], only: Sequence[str] = ()
+    parser: argparse.ArgumentParser,
+    cls: type[Options],
+    only: Sequence[str] = (),
+    *,
+    sets: str = 'overrides',
+    preset: Callable[[argparse.Namespace], Path | None] = lambda args: None,
 ) -> None:
-    """Add a flag for each option of `cls` that is in no group, and those all commands share."""
-    parser.set_defaults(cls=cls)
+    """Add a flag for each option that is in no group, and those all configurations share.
+
+    Args:
+        parser: of the verb.
+        cls: configuration of the verb.
+        only: options that get a flag; () for all.
+        sets: option that gets what `--set` says; by default it says what each option is.
+        preset: the file that is read where none is given.
+    """
+    parser.set_defaults(cls=cls, preset=preset)
     parser.add_argument(
         '--config', type=Path, metavar='FILE', help='YAML file of options, or name of a preset'
     )
     parser.add_argument(
-        *('--set', '-s'), action='append', default=[], metavar='KEY=VALUE', dest='overrides',
-        help='any option, groups with a dot: --set detector.backbone=resnet50',
+        *('--set', '-s'), action='append', default=[], metavar='KEY=VALUE', dest=sets,
+        help='any option, groups with a dot: --set optimizer.lr=0.01',
     )  # fmt: skip
     parser.add_argument(
         '--print-config', action='store_true', help='print all options as YAML, explained, and end'
@@ -43,14 +56,13 @@ def add_options(
         group.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=text, **settings)
 
 
-def config_of(args: argparse.Namespace) -> Any:
-    """Read the configuration of a command: file, then --set, then flags."""
+def config_of(args: argparse.Namespace) -> Options:
+    """Read the configuration of a verb: file, then --set, then flags."""
+    cls: type[Options] = args.cls
     given = [
-        f'{name}={json.dumps(getattr(args, name))}'
-        for name, _, _ in leaves(args.cls())
-        if name in args
+        f'{name}={json.dumps(getattr(args, name))}' for name, _, _ in leaves(cls()) if name in args
     ]
-    path = args.config
+    path = args.config or args.preset(args)
     if path is not None and not path.is_file() and len(path.parts) == 1 and not path.suffix:
         path = preset_path(path.name)
-    return read_config(args.cls, path, [*args.overrides, *given])
+    return read_config(cls, path, [*vars(args).get('overrides', ()), *given])

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from synth_detect_ros.commands import doctor
 from synth_detect_ros.commands import main as cli
+from synth_detect_ros.commands.progress import progress_bar
 from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.config.options import leaves, read_config
 from synth_detect_ros.errors import DatasetError, StorageError
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ['synthesize', 'train', 'evaluate', 'detect', 'show', 'export', 'doctor']
 CONFIGURED = ['synthesize', 'train', 'evaluate', 'detect', 'export']
+COMMANDS = [*CONFIGURED, 'model-box', 'show', 'experiment', 'doctor']
 
 
 def text_of(capsys, *argv):
@@ -117,7 +119,7 @@ def run_raising(monkeypatch, error, *argv):
         logging.getLogger('synth_detect_ros.training.train').info('a line of the log')
         raise error
 
-    monkeypatch.setattr(cli, '_doctor', run)
+    monkeypatch.setattr(doctor, 'run', run)
     return cli.main(['doctor', *argv])
 
 
@@ -144,7 +146,8 @@ def test_commands_that_go_on_say_so(capsys, monkeypatch, command):
     def stop(args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, f'_{command}', stop)
+    verb = next(verb for verb in cli.VERBS if verb.__name__.endswith(command))
+    monkeypatch.setattr(verb, 'run', stop)
     assert cli.main([command, *(['grid'] if command == 'experiment' else [])]) == 130
     assert 'interrupted; the same command continues' in capsys.readouterr().err
 
@@ -167,7 +170,7 @@ def test_logging_is_left_as_it_was(monkeypatch):
 
 
 def test_progress_bar_counts_and_follows_the_total(capsys):
-    with cli._bar('step') as advance:
+    with progress_bar('step') as advance:
         advance(5, 10, 'loss 1.0')
         advance(6, 12, 'loss 0.5')
     line = capsys.readouterr().err.split('\r')[-1]
@@ -175,6 +178,6 @@ def test_progress_bar_counts_and_follows_the_total(capsys):
 
 
 def test_no_progress_no_bar(capsys):
-    with cli._bar('step'):
+    with progress_bar('step'):
         pass
     assert capsys.readouterr().err == ''
