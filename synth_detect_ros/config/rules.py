@@ -81,7 +81,7 @@ class Rule:
         groups, schema = groups_of(source), self._strict(handler(source))
         if len(groups) > 1:
             return _before(functools.partial(_member, groups), schema)
-        is_range = {*typing.get_args(source), source} & {tuple[float, float], tuple[int, int]}
+        is_range = {*_parts(source)} & {tuple[float, float], tuple[int, int]}
         return _after(_ordered, schema) if is_range else schema
 
     def _strict(self, schema: Any) -> Any:
@@ -138,8 +138,9 @@ def option(
         words: that may stand in place of a path and mean something of their own.
     """
     value = {'default_factory': default} if isinstance(default, type) else {'default': default}
-    field = Field(**value, description=help)
-    field.metadata.append(Rule(help, unit, low, high, path, tuple(words)))
+    rule = Rule(help, unit, low, high, path, tuple(words))
+    field = Field(**value, description=rule.text)
+    field.metadata.append(rule)
     return field
 
 
@@ -158,9 +159,12 @@ def groups_of(hint: Any) -> tuple[Group, ...]:
     """Return the configuration classes of a type: itself, or the members of a union."""
     if isinstance(hint, type) and issubclass(hint, BaseModel):
         return (hint,)
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        return tuple(group for part in typing.get_args(hint) for group in groups_of(part))
-    return ()
+    return tuple(group for part in _parts(hint) if part is not hint for group in groups_of(part))
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    return typing.get_args(hint) if is_union else (hint,)
 
 
 def _member(members: Sequence[Group], value: Any) -> Any:
@@ -222,29 +226,33 @@ def sentence(cls: Group, values: Mapping[str, Any], problem: ErrorDetails) -> st
         return str(problem['ctx']['error'])
     name = str(place[0])
     rule = rules_of(cls)[name]
-    key = name + ''.join(f'[{part}]' for part in place[1:] if isinstance(part, int))
+    inside = [f'[{part}]' if isinstance(part, int) else f'.{part}' for part in place[1:]]
+    key = name + ''.join(inside).removesuffix('.[key]')
     if kind == 'value_error':
         text = str(problem['ctx']['error'])
         return f'{key}.{text}' if _KEYED.match(text) else f'{key}: {text}'
     if kind == 'literal_error':
-        return f'{key}: {given!r} is not known. Choose one of {", ".join(rule.choices)}.'
+        words = problem['ctx']['expected'].replace("'", '').replace(' or ', ', ')
+        return f'{key}: {given!r} is not known. Choose one of {words}.'
     if kind in ('greater_than_equal', 'less_than_equal'):
         return f'{key}: {given} is out of bounds; wanted {rule.bounds} {rule.unit}'.rstrip()
     wanted = _WANTED.get(kind.removesuffix('_type'))
     if wanted is None:  # of a list or group, which is shown whole
         key, wanted, given = name, _type_name(rule.hint), values.get(name)
     got = repr(given) if name in values else 'none'
-    null = ' (null is legal too)' if type(None) in typing.get_args(rule.hint) else ''
+    null = ' (null is legal too)' if type(None) in _parts(rule.hint) else ''
     return f'{key}: wanted {wanted}, got {got}{null}'
 
 
 def _type_name(hint: Any) -> str:
-    origin = typing.get_origin(hint) or hint
-    args = [arg for arg in typing.get_args(hint) if arg is not type(None)]
+    groups, hint = groups_of(hint), _parts(hint)[0]
+    origin, args = typing.get_origin(hint) or hint, typing.get_args(hint)
     if origin is tuple and args[-1] is Ellipsis:
         return f'a list of {_type_name(args[0])}'
+    if origin is tuple and len(args) > 2 and len(set(args)) == 1:
+        return f'{len(args)} times {_type_name(args[0])}'
     if origin is tuple:
         return f'[{", ".join(map(_type_name, args))}]'
-    if origin in (types.UnionType, typing.Union):
-        return _type_name(args[0])
+    if len(groups) == 1:
+        return f'a group of options ({", ".join(rules_of(hint))})'
     return _WANTED.get(getattr(origin, '__name__', ''), 'a group of options')

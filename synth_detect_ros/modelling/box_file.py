@@ -18,78 +18,68 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import model_validator
+from pydantic import field_validator
 
 from synth_detect_ros.config.options import Options, build, read_mapping
 from synth_detect_ros.config.rules import option
 from synth_detect_ros.dataset.files import decode_image
 from synth_detect_ros.errors import ConfigError, GeometryError
 from synth_detect_ros.geometry.camera import Camera, read_camera
-from synth_detect_ros.modelling.cuboid import FACES, Image, Vector
+from synth_detect_ros.modelling.cuboid import Image, Vector
 from synth_detect_ros.modelling.rectify import check_corners
 
 # Of a class, and of files.
 NAME = re.compile(r'[\w.-]+')
 
+Face = Literal['top', 'bottom', 'front', 'back', 'left', 'right']
+Corner = tuple[float, float]
+
 
 class SizeOptions(Options):
     """Outer size of the box, seen from its front."""
 
-    width: float = option(0.0, 'left to right', unit='m', high=5)
-    depth: float = option(0.0, 'front to back', unit='m', high=5)
-    height: float = option(0.0, 'bottom to top', unit='m', high=5)
-
-    @model_validator(mode='after')
-    def _fits(self) -> SizeOptions:
-        for key, value in vars(self).items():
-            if value <= 0:
-                raise ConfigError(f'{key}: wanted the size in metres, above 0, got {value:g}')
-        return self
+    width: float = option(..., 'left to right', unit='m', low=1e-3, high=5)
+    depth: float = option(..., 'front to back', unit='m', low=1e-3, high=5)
+    height: float = option(..., 'bottom to top', unit='m', low=1e-3, high=5)
 
 
 class FacePhotoOptions(Options):
     """One photograph of a face."""
 
-    photo: str = option('', 'image file')
-    corners_px: tuple[tuple[float, ...], ...] = option((), 'four corners, x and y', unit='px')
-
-    @model_validator(mode='after')
-    def _fits(self) -> FacePhotoOptions:
-        if not self.photo:
-            raise ConfigError('photo: wanted an image file, got none')
-        if len(self.corners_px) != 4 or any(len(point) != 2 for point in self.corners_px):
-            raise ConfigError(
-                f'corners_px: wanted four corners [x, y], got {[list(p) for p in self.corners_px]}'
-            )
-        return self
+    photo: str = option(..., 'image file')
+    corners_px: tuple[Corner, Corner, Corner, Corner] = option(
+        ..., 'upper left, upper right, lower right, lower left corner, x and y', unit='px'
+    )
 
 
 class BoxOptions(Options):
     """A box file."""
 
-    name: str = option('', 'class name; files are named after it')
-    size_m: SizeOptions | None = option(None, 'outer size of the box', unit='m')
-    camera: str = option('', 'ROS calibration file of the photographs')
-    faces: dict[str, Any] = option(dict, f'photographs by face: {", ".join(FACES)}')
+    name: str = option(..., 'class name; files are named after it')
+    size_m: SizeOptions = option(..., 'outer size of the box')
+    camera: str = option('', 'ROS calibration file of the photographs; empty: no distortion')
+    faces: dict[Face, tuple[FacePhotoOptions, ...]] = option(..., 'photographs by face')
 
-    @model_validator(mode='after')
-    def _fits(self) -> BoxOptions:
-        if not NAME.fullmatch(self.name):
-            raise ConfigError(
-                f'name: wanted letters, digits, dots, dashes and underscores, got {self.name!r}'
-            )
-        if self.name == 'turntable':  # the picture of the model is called so
-            raise ConfigError('name: turntable is taken. Choose another name.')
-        if self.size_m is None:
-            raise ConfigError('size_m: wanted width, depth and height in metres, got none')
-        unknown = [face for face in self.faces if face not in FACES]
-        if unknown:
-            raise ConfigError(f'faces: {unknown[0]!r} is no face. Choose of {", ".join(FACES)}.')
-        return self
+    @field_validator('name')
+    @classmethod
+    def _is_a_file_name(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError(f'wanted letters, digits, dots, dashes and underscores, got {name!r}')
+        if name == 'turntable':  # the picture of the model is called so
+            raise ValueError('turntable is taken. Choose another name.')
+        return name
+
+    @field_validator('faces', mode='before')
+    @classmethod
+    def _lists(cls, faces: Any) -> Any:
+        """Take one photograph for a list of one."""
+        if not isinstance(faces, Mapping):
+            return faces
+        return {k: [rows] if isinstance(rows, Mapping) else rows for k, rows in faces.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,9 +124,8 @@ def read_box(path: Path) -> Box:
         GeometryError: the calibration is broken.
     """
     options = build(BoxOptions, read_mapping(path), str(path))
-    assert options.size_m is not None
     photographs: dict[Path, Image] = {}
-    faces = {
+    faces: dict[str, list[FacePhoto]] = {
         face: _face_photos(f'{path}: faces.{face}', rows, path.parent, photographs)
         for face, rows in options.faces.items()
     }
@@ -156,16 +145,14 @@ def read_box(path: Path) -> Box:
 
 
 def _face_photos(
-    source: str, rows: Any, folder: Path, photographs: dict[Path, Image]
+    source: str, rows: tuple[FacePhotoOptions, ...], folder: Path, photographs: dict[Path, Image]
 ) -> list[FacePhoto]:
     """Read the photographs of one face; each file is read once into `photographs`."""
-    rows = [rows] if isinstance(rows, Mapping) else rows
-    if not isinstance(rows, list) or not rows or not all(isinstance(r, Mapping) for r in rows):
+    if not rows:
         raise ConfigError(f'{source}: wanted photo and corners_px, or a list of them')
     found: list[FacePhoto] = []
-    for number, row in enumerate(rows):
+    for number, options in enumerate(rows):
         place = f'{source}[{number}]'
-        options = build(FacePhotoOptions, row, place)
         file = folder / Path(options.photo).expanduser()
         if file in [other.path for other in found]:
             raise ConfigError(f'{place}: {file} stands there twice: one face, one outline')

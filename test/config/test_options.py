@@ -77,7 +77,7 @@ def test_numbers_and_lists_become_what_the_field_says():
         ),
         ({'inner': {'span': [1]}}, r'span: wanted \[a number, a number\]'),
         ({'inner': {'word': 'c'}}, r"word: 'c' is not known\. Choose one of a, b"),
-        ({'inner': 3}, 'inner: wanted a group of options'),
+        ({'inner': 3}, r'inner: wanted a group of options \(span, word\), got 3'),
     ],
 )
 def test_wrong_values_name_file_key_and_what_is_allowed(mapping, message):
@@ -231,7 +231,9 @@ def test_what_is_wrong_in_one_of_several_groups_is_named(animal, message):
 def test_what_is_wrong_in_a_list_of_groups_has_its_number():
     with pytest.raises(ConfigError, match=r'spare\[1\]\.tricks: wanted a whole number'):
         build(Zoo, {'spare': [{}, {'tricks': 'x'}]})
-    with pytest.raises(ConfigError, match='spare: wanted a list of a group of options, got 3'):
+    with pytest.raises(
+        ConfigError, match=r'spare: wanted a list of a group of options \(.*, got 3'
+    ):
         build(Zoo, {'spare': 3})
 
 
