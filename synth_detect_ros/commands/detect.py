@@ -1,7 +1,5 @@
 """Detect objects in image files."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 

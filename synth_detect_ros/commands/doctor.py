@@ -3,8 +3,6 @@
 Every probe is independent: one that fails is a finding, never an error.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shutil

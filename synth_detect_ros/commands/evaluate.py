@@ -1,7 +1,5 @@
 """Score a trained model on labelled images."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser, Namespace
 
 from synth_detect_ros.commands.flags import add_options

@@ -1,7 +1,5 @@
 """Run a grid of trainings and compare them."""
 
-from __future__ import annotations
-
 import signal
 from argparse import ArgumentParser, Namespace
 

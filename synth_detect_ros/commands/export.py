@@ -1,7 +1,5 @@
 """Write a data set in the format of YOLO or BOP."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser, Namespace
 
 from synth_detect_ros.commands.flags import add_options

@@ -1,7 +1,5 @@
 """Command-line flags made from the fields of a configuration, and the configuration back."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Callable, Sequence

@@ -5,8 +5,6 @@ Each verb is a module of this folder: its docstring is the help, `add` declares 
 input or the machine (one line on stderr says what), 2 wrong usage, 130 interrupted.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import functools

@@ -1,7 +1,5 @@
 """Make a CAD model of a box from photographs of it."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A progress bar on stderr that leaves lines of the log whole."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import sys

@@ -1,7 +1,5 @@
 """Picture a data set or background set, or describe a trained model."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 

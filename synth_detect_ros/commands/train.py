@@ -1,7 +1,5 @@
 """Fit a detector on a synthetic data set."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Everything that can be set, with default, unit and bounds: one frozen dataclass per use case.
+"""Everything that can be set, with default, unit and bounds: one frozen model a use case.
 
 The only place with defaults. `options.py` reads these from YAML and command lines; the nodes
 declare ROS parameters from them. Paths are text; relative ones are resolved by the reader of the

@@ -47,14 +47,13 @@ class ReplayConfig(Options):
     topic: str = option('', 'image topic inside a bag; empty: the first one')
     rate_hz: float = option(10.0, 'frames a second', unit='Hz', low=0.01, high=1000)
     fit: bool = option(
-        False, 'scale and cut images of other sizes to that of the calibration: photographs as '
-        'the camera would show them'
+        False, 'scale and crop images of other sizes to the size of the calibration'
     )  # fmt: skip
     loop: bool = option(False, 'start again at the end')
     compressed: bool = option(False, 'publish sensor_msgs/CompressedImage (JPEG)')
     encoding: Literal['bgr8', 'rgb8', 'mono8'] = option('bgr8', 'encoding of raw images')
     frame_id: str = option('camera_optical_frame', 'frame of the header')
-    wait_for_subscriber: bool = option(True, 'publish nothing before somebody listens')
+    wait_for_subscriber: bool = option(True, 'publish nothing until there is a subscriber')
 
 
 class ExportConfig(Options):

@@ -11,8 +11,8 @@ from synth_detect_ros.config.rules import option
 Runtime = Literal['auto', 'torch', 'compile', 'openvino', 'onnxruntime']
 RUNTIMES = get_args(Runtime)
 RUNTIME_HELP = (
-    'who computes the network: auto is openvino on a CPU where it is installed, otherwise torch; '
-    'openvino and onnxruntime are packages of their own; compile takes a minute to start'
+    'what runs the network: auto is openvino on a CPU where it is installed, otherwise torch; '
+    'openvino and onnxruntime are optional packages; compile takes a minute to start'
 )
 
 
@@ -23,7 +23,7 @@ class DetectConfig(Options):
     device: str = option('auto', 'auto, cpu, cuda or cuda:<n>')
     runtime: Runtime = option('auto', RUNTIME_HELP)
     proposals: int = option(
-        0, 'regions that the second stage looks at; fewer are faster and may miss objects; 0: as '
+        0, 'proposals that the second stage scores; fewer are faster and may miss objects; 0: as '
         'many as in training, and the only choice for ssd, which has no second stage',
         low=0, high=10000,
     )  # fmt: skip
@@ -34,7 +34,7 @@ class DetectConfig(Options):
     threads: int = option(0, 'CPU threads of the network; 0: all cores', low=0, high=512)
 
 
-# Of what pydantic 1 called so, nothing is needed.
+# pydantic 1 had a method of this name, which its successor keeps but deprecates.
 warnings.filterwarnings('ignore', 'Field name "json"')
 
 

@@ -99,7 +99,7 @@ def build(cls: Any, mapping: Mapping[str, Any], source: str = '') -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is no text, and one that stands there twice: YAML takes the last."""
+    """Refuses a key that is not text, or given twice: YAML silently takes the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return a mapping; see the class."""
@@ -107,9 +107,9 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             problem = ''
             if key.tag not in (self.DEFAULT_SCALAR_TAG, 'tag:yaml.org,2002:merge'):
-                problem = f'the key {key.value!r} is no text; put it into quotes'
+                problem = f'the key {key.value!r} is not text; put it in quotes'
             elif key.value in seen:
-                problem = f'the key {key.value!r} stands there twice'
+                problem = f'the key {key.value!r} is given twice'
             if problem:
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen.add(key.value)
@@ -120,7 +120,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping; an empty file is an empty mapping.
 
     Raises:
-        ConfigError: the file is missing, no YAML or no mapping, or a key stands there twice.
+        ConfigError: the file is missing, not YAML or not a mapping, or a key is not text or given
+            twice.
     """
     try:
         content = yaml.load(path.read_text(), _Loader)
@@ -145,9 +146,11 @@ def read_config(
     configuration means the same wherever it is read again.
 
     Raises:
-        ConfigError: see `build`; or an override is no `key=value`.
+        ConfigError: see `build`; or an override is not `key=value`.
     """
-    mapping = {} if path is None else _read_resolved(cls, path)
+    mapping: dict[str, Any] = {}
+    if path is not None:
+        mapping = resolve_paths(cls, read_mapping(path), path.absolute().parent)
     apply_overrides(mapping, overrides)
     mapping = resolve_paths(cls, mapping, Path.cwd())
     source = 'options' if path is None else f'options over {path}' if overrides else str(path)
@@ -158,7 +161,7 @@ def apply_overrides(mapping: dict[str, Any], overrides: Sequence[str]) -> None:
     """Set `group.key=value` overrides, values as YAML, in nested mappings.
 
     Raises:
-        ConfigError: an override is no `key=value`, or its group is a value.
+        ConfigError: an override is not `key=value`, or its group is a value.
     """
     for override in overrides:
         dotted, equals, text = override.partition('=')
@@ -171,13 +174,9 @@ def apply_overrides(mapping: dict[str, Any], overrides: Sequence[str]) -> None:
             if not isinstance(group, dict):
                 raise ConfigError(f'override {override!r}: {parent} is not a group')
         try:
-            group[key] = yaml.safe_load(text)
+            group[key] = yaml.load(text, _Loader)
         except yaml.YAMLError as error:
-            raise ConfigError(f'override {override!r}: the value is no YAML: {error}') from error
-
-
-def _read_resolved(cls: type[Options], path: Path) -> dict[str, Any]:
-    return resolve_paths(cls, read_mapping(path), path.absolute().parent)
+            raise ConfigError(f'override {override!r}: the value is not YAML: {error}') from error
 
 
 def resolve_paths(cls: Any, mapping: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class AugmentConfig(Options):
 class CacheConfig(Options):
     """Features of the frozen first stage, kept on disk from the first epoch on."""
 
-    enabled: bool = option(False, 'compute them once for each image and variant; see augment')
+    enabled: bool = option(False, 'compute features once for each image and variant; see augment')
     folder: str = option(
         '', 'where; later runs with the same features use it too; empty: out/features',
         path='always',
@@ -64,7 +64,7 @@ class TrainConfig(Options):
 
     dataset: str = option('', 'synthetic data set', path='always')
     synthesize: str = option(
-        '', 'in place of dataset: configuration of `synthesize`; images are rendered on the way',
+        '', 'in place of dataset: configuration of `synthesize`, rendered while it trains',
         path='always',
     )  # fmt: skip
     out: str = option('', 'folder of the run; the trained model is out/bundle', path='always')

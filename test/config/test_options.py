@@ -150,7 +150,7 @@ def test_real_validation_needs_images_and_annotations():
 def test_a_key_twice_is_no_silent_choice(tmp_path, text):
     file = tmp_path / 'options.yaml'
     file.write_text(text)
-    with pytest.raises(ConfigError, match=r'options.yaml: .*stands there twice'):
+    with pytest.raises(ConfigError, match=r'options.yaml: .*is given twice'):
         read_mapping(file)
 
 
@@ -266,7 +266,7 @@ def test_configurations_cross_process_boundaries(cls):
 def test_a_key_that_yaml_takes_for_something_else_is_named(tmp_path, key):
     file = tmp_path / 'options.yaml'
     file.write_text(f'group: {{{key}: 1}}\n')
-    with pytest.raises(ConfigError, match=r'options.yaml: .*is no text; put it into quotes'):
+    with pytest.raises(ConfigError, match=r'options.yaml: .*is not text; put it in quotes'):
         read_mapping(file)
 
 

@@ -311,7 +311,7 @@ def test_a_face_twice_is_no_silent_choice(crate) -> None:
     front = yaml.safe_dump({'front': content['faces']['front']}, default_flow_style=True).strip()
     text = yaml.safe_dump(content, sort_keys=False)  # faces are the last of it
     path.write_text(f'{text.rstrip()}\n  {front[1:-1]}\n')
-    with pytest.raises(ConfigError, match="the key 'front' stands there twice"):
+    with pytest.raises(ConfigError, match="the key 'front' is given twice"):
         read_box(path)
 
 
