@@ -8,27 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / 'synth_detect_ros'
+sys.path.insert(0, str(ROOT / 'tools'))
+
+import architecture  # noqa: E402
+
+PACKAGE, STOREYS = architecture.PACKAGE, architecture.STOREYS
 MODULES = sorted(PACKAGE.rglob('*.py'))
 
-# From the bottom up. A module may import from its own storey and from those before it.
-STOREYS = [
-    ('errors',),
-    ('config',),
-    ('structures', 'devices', 'compute'),
-    ('geometry',),
-    ('rendering',),
-    ('dataset',),
-    ('modelling', 'detectors'),
-    ('bundle',),
-    ('report',),
-    ('inference',),
-    ('evaluation',),
-    ('training',),
-    ('experiments',),
-    ('commands',),
-    ('nodes',),
-]
 ROS = {
     'ament_index_python',
     'cv_bridge',
@@ -55,21 +41,9 @@ def _name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def _imports(path: Path) -> set[str]:
-    """Return the dotted names a module imports, wherever in it the import stands."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f'{_name(path)}: relative import'
-            names |= {f'{node.module}.{alias.name}' for alias in node.names} | {str(node.module)}
-    return names
-
-
 def _storey(part: str) -> int:
     found = [i for i, storey in enumerate(STOREYS) if part in storey]
-    assert found, f'{part} has no storey: add it to STOREYS'
+    assert found, f'{part} has no storey: add it to STOREYS in tools/architecture.py'
     return found[0]
 
 
@@ -78,15 +52,15 @@ def test_module_imports_only_downward(path: Path) -> None:
     own = path.relative_to(PACKAGE).with_suffix('').parts[0]
     if own == '__init__':
         return
-    parts = {name.split('.')[1] for name in _imports(path) if name.startswith('synth_detect_ros.')}
-    upward = {part for part in parts if _storey(part) > _storey(own)}
+    imported = architecture.parts_imported(path)
+    upward = {part for part in imported if _storey(part) > _storey(own)}
     assert not upward, f'{_name(path)} imports from above: {sorted(upward)}'
 
 
 @pytest.mark.parametrize('path', MODULES, ids=_name)
 def test_only_nodes_import_ros(path: Path) -> None:
     if 'nodes' not in path.relative_to(PACKAGE).parts:
-        assert not {name.split('.')[0] for name in _imports(path)} & ROS
+        assert not {name.split('.')[0] for name in architecture.imports_of(path)} & ROS
 
 
 @pytest.mark.parametrize('path', MODULES, ids=_name)
