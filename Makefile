@@ -4,13 +4,16 @@
 #              real data of your own
 # make test    all tests;  PYTEST_ARGS='test/geometry/test_boxes.py -x' for some
 # make check   lint, format, types
+# make oldest  the tests with the oldest versions that the requirements allow, in build/oldest
 # make bench   speed beside peers: a table and build/bench/results.json;  BENCH_ARGS='--only live'
 # make figures  which measured figures in the documents are older than the code they measure
 # make clean   remove what was built; the virtual environment stays
 
 SHELL := /bin/bash
-BIN := .venv/bin
-READY := .venv/.ready-$(or $(ROS_DISTRO),wheels)
+# OLDEST=1 makes and uses an environment of the oldest versions that the requirements allow.
+VENV := $(if $(OLDEST),build/oldest,.venv)
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-$(or $(ROS_DISTRO),wheels)
 
 # A demo uses what it is given, tests and benchmarks also what lies beside the repository.
 GIVEN_DATA := $(DATA)
@@ -25,12 +28,12 @@ DEMO_OUT ?= build/demo$(if $(OTHER),_$(OTHER))$(if $(GIVEN_DATA),_data)$(if $(QU
 export DATA := $(abspath $(DATA))
 export WEIGHTS := $(abspath $(WEIGHTS))
 
-.PHONY: setup demo test check bench figures clean
+.PHONY: setup demo test check oldest bench figures clean
 
 setup: $(READY)
 
 $(READY): requirements.txt requirements-dev.txt requirements-demo.txt requirements-ros.txt setup.py setup.cfg tools/setup.sh
-	tools/setup.sh
+	VENV=$(VENV) OLDEST=$(OLDEST) tools/setup.sh
 	@touch $@
 
 demo: setup
@@ -47,6 +50,9 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+oldest:
+	$(MAKE) test OLDEST=1
 
 bench: setup
 	tools/peers.sh build/peers

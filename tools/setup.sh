@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Make the virtual environment: system libraries, Python packages, this package. Called by
-# `make setup`; may be repeated. PYTHON names another interpreter than python3.
+# `make setup`; may be repeated. PYTHON names another interpreter than python3, VENV another folder
+# than .venv; OLDEST takes the oldest version of each package that the requirements allow.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
-venv=.venv
+venv=${VENV:-.venv}
 
 say() { echo "setup: $*"; }
 
@@ -66,7 +67,14 @@ install_python_packages() {
     [[ -t 1 ]] || pip+=(--progress-bar off)
     [[ $ros == wheels ]] && requirements+=(-r requirements-ros.txt)
     say "installing Python packages (the first time some minutes and 6 GB)"
-    "${pip[@]}" "${requirements[@]}"
+    if [[ -n ${OLDEST:-} ]]; then
+        # uv knows how to resolve downwards; what packages need beyond that stays up to date.
+        "${pip[@]}" uv
+        "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" \
+            --resolution lowest-direct "${requirements[@]}"
+    else
+        "${pip[@]}" "${requirements[@]}"
+    fi
     "${pip[@]}" --quiet --no-deps --no-build-isolation --editable .
 }
 
