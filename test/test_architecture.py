@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT / 'tools'))
 
 import architecture  # noqa: E402
 
-DOCUMENTS = (ROOT / 'docs/architecture.md', ROOT / 'docs/formats.md')
+DOCUMENTS = (ROOT / 'docs/architecture.md', ROOT / 'docs/formats.md', ROOT / 'CONTRIBUTING.md')
 # `module.function`, `folder.module.Class.method`; a file name or an option is none.
 NAME = re.compile(r'`([a-z_]\w*(?:\.\w+)+)(?:\(\))?`')
 FIRST = {path.with_suffix('').name for path in architecture.PACKAGE.iterdir()}
