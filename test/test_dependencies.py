@@ -13,7 +13,7 @@ import dependencies  # noqa: E402
 DOCUMENT = ROOT / 'docs/dependencies.md'
 FILES = sorted(ROOT.glob('requirements*.txt'))
 # Described before their lines are there.
-COMING = {'Jinja2', 'matplotlib', 'pydantic'}
+COMING = {'Jinja2', 'matplotlib'}
 
 
 def rows_of(title: str) -> list[list[str]]:
