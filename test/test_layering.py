@@ -74,9 +74,19 @@ def test_storeys_name_what_exists() -> None:
     assert {part for storey in STOREYS for part in storey} == parts
 
 
-def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = 'import sys, synth_detect_ros; print(*{name.split(".")[0] for name in sys.modules})'
+def _loaded_by(module: str) -> set[str]:
+    """Return the modules that are loaded when one is imported in a fresh process."""
+    code = f'import sys, {module}; print(*sys.modules)'
     result = subprocess.run(
         [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert not set(result.stdout.split()) & HEAVY
+    return set(result.stdout.split())
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    assert not {name.split('.')[0] for name in _loaded_by('synth_detect_ros')} & HEAVY
+
+
+def test_training_imports_no_pages_and_no_pictures() -> None:
+    loaded = _loaded_by('synth_detect_ros.training.train')
+    assert not loaded & {'matplotlib', 'jinja2', 'synth_detect_ros.report'}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,25 +14,19 @@ from numpy.typing import NDArray
 
 from synth_detect_ros.config import DetectConfig, EvaluateConfig
 from synth_detect_ros.dataset.coco import read_coco
-from synth_detect_ros.dataset.files import encode_image, write_atomic
+from synth_detect_ros.dataset.files import encode_image, make_folder, write_atomic
 from synth_detect_ros.dataset.loader import read_image
 from synth_detect_ros.errors import DatasetError
-from synth_detect_ros.evaluation.eval_selection import Matchup, Row, match
-from synth_detect_ros.evaluation.metrics import score, score_detections
+from synth_detect_ros.evaluation.metrics import METRICS, number, score
+from synth_detect_ros.evaluation.selection import Annotation, Selection, grouped, select
 from synth_detect_ros.geometry.boxes import iou, xyxy_from_xywh
 from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.report.overlay import GREEN, draw_boxes, draw_detections
 from synth_detect_ros.structures import Detections
 
-__all__ = ['evaluate', 'frame_error', 'metrics_table', 'score_detections']
-
-METRICS = ('AP', 'AP50', 'AP75', 'AR100')
-
 # What the live node would publish: the worst frames are those where it would be most wrong.
 SHOWN_SCORE = DetectConfig().score_threshold
 MATCH_IOU = 0.5
-
-logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -62,28 +55,39 @@ def evaluate(
     files = image_files(Path(config.images), truth['images'])
     predictor = Predictor(Path(config.model), config.device, runtime=config.runtime)
     durations: list[float] = []
-
-    def detections() -> Iterator[Detections]:
-        for done, file in enumerate(files, start=1):
-            image = read_image(file)
-            start = time.perf_counter()
-            found = predictor.detect(image)
-            durations.append(1e3 * (time.perf_counter() - start))
-            if progress is not None:
-                progress(done, len(files))
-            yield found
-
+    found = _detections(predictor, files, durations, progress)
     image_ids = [row['id'] for row in truth['images']]
-    matchup = match(detections(), image_ids, truth, predictor.classes, config.exclude)
-    result = score(matchup, masks=predictor.has_masks)
+    selection = select(found, image_ids, truth, predictor.classes, config.exclude)
+    result = score(selection, masks=predictor.has_masks)
     result['ms_per_image'] = statistics.median(durations)
     if config.json:
-        write_file(Path(config.json), (json.dumps(result, indent=2) + '\n').encode())
+        _write(Path(config.json), (json.dumps(result, indent=2) + '\n').encode())
     if config.overlays:
-        pictures = worst_frames(matchup, predictor, files, config.worst)
-        for name, picture in pictures:
-            write_file(Path(config.overlays) / name, encode_image(picture, 'jpg'))
+        for name, picture in worst_frames(selection, predictor, files, config.worst):
+            _write(Path(config.overlays) / name, encode_image(picture, 'jpg'))
     return result
+
+
+def _detections(
+    predictor: Predictor,
+    files: Sequence[Path],
+    durations: list[float],
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[Detections]:
+    """Yield the detections of each image; append how long each took [ms]."""
+    for done, file in enumerate(files, start=1):
+        image = read_image(file)
+        start = time.perf_counter()
+        found = predictor.detect(image)
+        durations.append(1e3 * (time.perf_counter() - start))
+        if progress is not None:
+            progress(done, len(files))
+        yield found
+
+
+def _write(path: Path, data: bytes) -> None:
+    make_folder(path.parent)
+    write_atomic(path, data)
 
 
 def metrics_table(result: Mapping[str, Any]) -> str:
@@ -95,8 +99,7 @@ def metrics_table(result: Mapping[str, Any]) -> str:
             continue
         rows = {'all': result[kind], **result[kind]['per_class']}
         for name, metrics in rows.items():
-            values = [metrics[key] for key in METRICS]
-            texts = [f'{"-" if v is None else format(v, ".3f"):>8}' for v in values]
+            texts = [f'{number(metrics[key]):>8}' for key in METRICS]
             lines.append(f'{title + ", " + name:<32}' + ''.join(texts))
     return '\n'.join(lines)
 
@@ -117,38 +120,36 @@ def image_files(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
     return files
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file and the folders above it.
-
-    Raises:
-        StorageError: that is not possible, for example on a full disk.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, data)
-
-
 def worst_frames(
-    matchup: Matchup, predictor: Predictor, files: Sequence[Path], count: int
+    selection: Selection, predictor: Predictor, files: Sequence[Path], count: int
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yield file names and pictures of the frames with the largest error, the worst first.
 
-    Annotations are drawn in green, detections in the colour of their class.
+    Args:
+        selection: annotations and detections of all frames.
+        predictor: that found the detections; it runs again on the frames that are drawn.
+        files: image of each frame.
+        count: of frames, at most.
+
+    Yields:
+        File name, and (H, W, 3) uint8 RGB: annotations in green, detections in the colour of
+        their class.
     """
-    truth, found = _by_image(matchup.truth), _by_image(matchup.found)
-    ids = [row['id'] for row in matchup.images]
-    errors = [frame_error(truth.get(i, []), found.get(i, [])) for i in ids]
+    truth, found = grouped(selection.truth, 'image_id'), grouped(selection.found, 'image_id')
+    keys = [(row['id'],) for row in selection.images]
+    errors = [frame_error(truth.get(key, []), found.get(key, [])) for key in keys]
     ranked = np.argsort([-e for e in errors], kind='stable')[:count]
     for rank, k in enumerate(ranked):
         image = read_image(files[k])
-        rows = truth.get(ids[k], [])
-        names = [matchup.names[row['category_id']] for row in rows]
+        rows = truth.get(keys[k], [])
+        names = [selection.names[row['category_id']] for row in rows]
         picture = draw_boxes(image, _boxes(rows), names, GREEN)
         found_here = predictor.detect(image, SHOWN_SCORE)  # anew: keeping all masks takes GBs
         picture = draw_detections(picture, found_here, predictor.classes)
         yield f'{rank:03d}_{files[k].stem}.jpg', picture
 
 
-def frame_error(truth: Sequence[Row], found: Sequence[Row]) -> float:
+def frame_error(truth: Sequence[Annotation], found: Sequence[Annotation]) -> float:
     """Return how wrong the detections of one image are; 0 is perfect, there is no upper bound.
 
     Detections that the live node would publish are matched with annotations of their class, the
@@ -174,12 +175,5 @@ def frame_error(truth: Sequence[Row], found: Sequence[Row]) -> float:
     return float(error + missed)
 
 
-def _boxes(rows: Sequence[Row]) -> NDArray[np.float64]:
+def _boxes(rows: Sequence[Annotation]) -> NDArray[np.float64]:
     return xyxy_from_xywh(np.array([row['bbox'] for row in rows], np.float64))
-
-
-def _by_image(rows: Sequence[Row]) -> dict[int, list[Row]]:
-    images: dict[int, list[Row]] = {}
-    for row in rows:
-        images.setdefault(row['image_id'], []).append(row)
-    return images

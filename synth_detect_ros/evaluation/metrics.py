@@ -18,10 +18,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from synth_detect_ros.dataset.coco import quiet_coco
-from synth_detect_ros.evaluation.eval_selection import Matchup, Row, match
+from synth_detect_ros.evaluation.selection import Annotation, Selection, select
 from synth_detect_ros.structures import Detections
 
 MAX_DETECTIONS = 100
+METRICS = ('AP', 'AP50', 'AP75', 'AR100')
 
 
 def score_detections(
@@ -54,28 +55,32 @@ def score_detections(
         DatasetError: numbers of images and detections differ, an image is not in the ground
             truth, or no class name is shared.
     """
-    return score(match(detections, image_ids, ground_truth, classes, exclude), masks)
+    return score(select(detections, image_ids, ground_truth, classes, exclude), masks)
 
 
-def score(matchup: Matchup, masks: bool = False) -> dict[str, Any]:
+def score(selection: Selection, masks: bool = False) -> dict[str, Any]:
     """Return COCO metrics.
+
+    Args:
+        selection: what is compared.
+        masks: score masks as well, if all detections and annotations have them.
 
     Returns:
         `{'images': n, 'bbox': metrics}` and perhaps `'segm': metrics`, where metrics holds AP,
         AP50, AP75, AR100 in 0..1 or None, and per_class with the same four for each name.
     """
-    result = {'images': len(matchup.images), 'bbox': _score('bbox', matchup)}
-    has_masks = all('segmentation' in row for row in matchup.found)
-    has_truth = bool(matchup.truth) and all(row.get('segmentation') for row in matchup.truth)
+    result = {'images': len(selection.images), 'bbox': _score('bbox', selection)}
+    has_masks = all('segmentation' in row for row in selection.found)
+    has_truth = bool(selection.truth) and all(row.get('segmentation') for row in selection.truth)
     if masks and has_masks and has_truth:
-        result['segm'] = _score('segm', matchup)
+        result['segm'] = _score('segm', selection)
     return result
 
 
-def _score(kind: str, matchup: Matchup) -> dict[str, Any]:
+def _score(kind: str, selection: Selection) -> dict[str, Any]:
     """Run pycocotools, without its prints, over one kind: 'bbox' or 'segm'."""
     with contextlib.redirect_stdout(io.StringIO()):
-        truth, found = _indexed(matchup, matchup.truth), _indexed(matchup, matchup.found)
+        truth, found = _indexed(selection, selection.truth), _indexed(selection, selection.found)
         scorer = COCOeval(truth, found, kind)
         scorer.params.maxDets = [MAX_DETECTIONS]
         scorer.params.areaRng, scorer.params.areaRngLbl = [[0, 1e10]], ['all']
@@ -87,18 +92,17 @@ def _score(kind: str, matchup: Matchup) -> dict[str, Any]:
     thresholds = scorer.params.iouThrs
     per_class = {
         name: _summary(precision[..., k : k + 1], recall[..., k : k + 1], thresholds)
-        for k, name in enumerate(matchup.names.values())
+        for k, name in enumerate(selection.names.values())
     }
     return {**_summary(precision, recall, thresholds), 'per_class': per_class}
 
 
-def _indexed(matchup: Matchup, rows: list[Row]) -> COCO:
-    names = matchup.names.items()
+def _indexed(selection: Selection, rows: list[Annotation]) -> COCO:
     return quiet_coco(
         {
-            'images': matchup.images,
+            'images': selection.images,
             'annotations': [dict(row) for row in rows],  # COCOeval writes into them
-            'categories': [{'id': label, 'name': name} for label, name in names],
+            'categories': [{'id': k, 'name': name} for k, name in selection.names.items()],
         }
     )
 
@@ -116,3 +120,8 @@ def _summary(
         'AP75': mean(precision[np.isclose(thresholds, 0.75)]),
         'AR100': mean(recall),
     }
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a metric as text, a dash where there is none."""
+    return '-' if value is None else f'{value:.{digits}f}'

@@ -17,7 +17,7 @@ from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.dataset.coco import read_coco
 from synth_detect_ros.dataset.loader import read_image
 from synth_detect_ros.detectors.detector import Detector, to_tensor
-from synth_detect_ros.evaluation.evaluate import score_detections
+from synth_detect_ros.evaluation.metrics import score_detections
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class Validation:
         return cls(name, folder, truth, [rows[i] for i in pick])
 
     def score(self, detector: Detector) -> dict[str, Any]:
-        """Return the metrics of a detector, see `evaluate.score_detections`; {} for no images."""
+        """Return the metrics of a detector, see `metrics.score_detections`; {} for no images."""
         if not self.rows:
             return {}
         detector.eval()

@@ -2,6 +2,7 @@ import contextlib
 import copy
 import io
 import logging
+import sys
 import weakref
 
 import numpy as np
@@ -12,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.evaluation.metrics import score_detections
+from synth_detect_ros.evaluation.selection import select
 from synth_detect_ros.structures import Detections
 
 CLASSES = ('box', 'cube')
@@ -175,6 +177,36 @@ def test_exclusion_forgives_only_its_own_class_image_and_place(label, image, box
     detections = [found(*r) for r in rows]
     result = score_detections(detections, [0, 1], truth, CLASSES, exclude='low_accuracy')
     assert result['bbox']['AP'] < 0.9
+
+
+def lines_run(work, folder):
+    """Return how many lines of the files of a folder are run: the same on every machine."""
+    count = 0
+
+    def trace(frame, event, argument):
+        nonlocal count
+        count += event == 'line'
+        return trace if folder in frame.f_code.co_filename else None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_work_of_excluding_grows_as_the_images_do():
+    def exclude(images):
+        truth = coco([(i, 10, box) for i in range(images) for box in (A, B)], images)
+        for row in truth['annotations'][::2]:
+            row['low_accuracy'] = True
+        found_in_all = [found((0, 0.9, A), (0, 0.8, B))] * images
+        select(found_in_all, range(images), truth, CLASSES, exclude='low_accuracy')
+
+    few, many = (lines_run(lambda n=n: exclude(n), 'evaluation') for n in (20, 80))
+    assert many < 4.2 * few
 
 
 def test_ground_truth_is_not_changed():

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 
 from synth_detect_ros.dataset.coco import coco_results
 from synth_detect_ros.errors import DatasetError
-from synth_detect_ros.geometry.boxes import iou, xyxy_from_xywh
 from synth_detect_ros.structures import Detections
 
-Row = dict[str, Any]
+# Of COCO; a detection is one with a score.
+Annotation = dict[str, Any]
 
 # A detection with half of its area on an excluded annotation may be a correct one of that object.
 EXCLUDED_OVERLAP = 0.5
@@ -24,44 +24,43 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Matchup:
-    """Annotations and detections made comparable: COCO rows whose category is the label.
+class Selection:
+    """Annotations and detections that count, made comparable: the category is the label.
 
     Attributes:
-        images: rows of the images that count.
-        truth: rows of the annotations that count, ids from 1.
-        found: rows of the detections that count, with scores.
+        images: COCO entries of the images.
+        truth: annotations, ids from 1.
+        found: detections as annotations with a score.
         names: label -> class name, for the classes that both sides know.
     """
 
-    images: list[Row]
-    truth: list[Row]
-    found: list[Row]
+    images: list[dict[str, Any]]
+    truth: list[Annotation]
+    found: list[Annotation]
     names: dict[int, str]
 
 
-def match(
+def select(
     detections: Iterable[Detections],
     image_ids: Sequence[int],
     ground_truth: Mapping[str, Any],
     classes: Sequence[str],
     exclude: str = '',
-) -> Matchup:
-    """Select what is to be compared; arguments and errors as in `score_detections`."""
+) -> Selection:
+    """Select what is to be compared; arguments and errors as in `metrics.score_detections`."""
     entries = {row['id']: row for row in ground_truth['images']}
     unknown = [str(i) for i in image_ids if i not in entries]
     if unknown:
         raise DatasetError(f'images that are not in the annotations: {", ".join(unknown)}')
     labels = match_classes(ground_truth['categories'], classes)
-    _log_left_out({row['name'] for row in ground_truth['categories']}, set(classes))
     truth = _truth(ground_truth, set(image_ids), labels)
     kept = [row for row in truth if not (exclude and row.get(exclude))]
     excluded = [row for row in truth if exclude and row.get(exclude)]
     same = {label: label for label in labels.values()}
-    found: list[Row] = []
+    found: list[Annotation] = []
     for image_id, one in _paired(image_ids, detections):
         found += coco_results(one, image_id, same, first_id=len(found) + 1)
-    return Matchup(
+    return Selection(
         images=[entries[i] for i in image_ids],
         truth=kept,
         found=_without_excluded(found, kept, excluded),
@@ -72,31 +71,31 @@ def match(
 def match_classes(
     categories: Sequence[Mapping[str, Any]], classes: Sequence[str]
 ) -> dict[int, int]:
-    """Return COCO category id -> label for the names that both sides know.
+    """Return COCO category id -> label for the names that both sides know; log the others.
 
     Raises:
         DatasetError: there is none; the message lists both sides.
     """
     labels = {name: label for label, name in enumerate(classes)}
     matched = {row['id']: labels[row['name']] for row in categories if row['name'] in labels}
+    annotated = {row['name']: None for row in categories}
     if not matched:
-        names = ', '.join(row['name'] for row in categories)
         raise DatasetError(
-            f'the model knows {", ".join(classes)}; the annotations hold {names}; there is '
-            'nothing to score. Give both the same class names.'
+            f'the model knows {", ".join(classes)}; the annotations hold {", ".join(annotated)}; '
+            'there is nothing to score. Give both the same class names.'
         )
-    return matched
-
-
-def _log_left_out(annotated: set[str], known: set[str]) -> None:
-    for side, names in (('annotations', annotated - known), ('model', known - annotated)):
+    for side, names in (
+        ('annotations', annotated.keys() - labels.keys()),
+        ('model', labels.keys() - annotated.keys()),
+    ):
         if names:
             logger.info('not scored, known to the %s only: %s', side, ', '.join(sorted(names)))
+    return matched
 
 
 def _truth(
     ground_truth: Mapping[str, Any], image_ids: set[int], labels: Mapping[int, int]
-) -> list[Row]:
+) -> list[Annotation]:
     """Return copies of the annotations that count, categories as labels, ids from 1.
 
     pycocotools takes an annotation with id 0 for one that was never found.
@@ -134,28 +133,33 @@ def _paired(
         )
 
 
-def _without_excluded(found: list[Row], kept: list[Row], excluded: list[Row]) -> list[Row]:
+def _without_excluded(
+    found: list[Annotation], kept: list[Annotation], excluded: list[Annotation]
+) -> list[Annotation]:
     """Drop detections that lie on an excluded annotation and on no kept one of their class."""
+    place = 'image_id', 'category_id'
+    kept_at, excluded_at = grouped(kept, *place), grouped(excluded, *place)
 
-    def boxes_near(rows: list[Row], row: Row) -> NDArray[np.float64]:
-        same = [
-            r['bbox']
-            for r in rows
-            if (r['image_id'], r['category_id']) == (row['image_id'], row['category_id'])
-        ]
-        return xyxy_from_xywh(np.array(same, np.float64))
+    def overlaps(row: Annotation, others: Sequence[Annotation], of_detection: bool) -> bool:
+        """Compare the shared area with the detection's own one, or else with the union."""
+        boxes = np.array([other['bbox'] for other in others], np.float64)
+        shares = coco_mask.iou(np.array([row['bbox']]), boxes, len(boxes) * [of_detection])
+        return bool(np.any(np.asarray(shares) >= EXCLUDED_OVERLAP))
 
-    def doubtful(row: Row) -> bool:
-        box = xyxy_from_xywh(row['bbox'])
-        others = boxes_near(excluded, row)
-        share = _intersection(box, others) / max(row['area'], 1e-9)
-        right = (iou(box, boxes_near(kept, row)) >= EXCLUDED_OVERLAP).any()
-        return bool((share >= EXCLUDED_OVERLAP).any() and not right)
+    def counts(row: Annotation) -> bool:
+        key = tuple(row[name] for name in place)
+        if key not in excluded_at or not overlaps(row, excluded_at[key], of_detection=True):
+            return True
+        return key in kept_at and overlaps(row, kept_at[key], of_detection=False)
 
-    return [row for row in found if not doubtful(row)] if excluded else found
+    return [row for row in found if counts(row)]
 
 
-def _intersection(box: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the areas (N,) [px^2] that a (1, 4) box shares with (N, 4) others."""
-    low, high = np.maximum(box[:, :2], others[:, :2]), np.minimum(box[:, 2:], others[:, 2:])
-    return np.prod(np.clip(high - low, 0, None), axis=1)
+def grouped(
+    rows: Iterable[Annotation], *keys: str
+) -> dict[tuple[Hashable, ...], list[Annotation]]:
+    """Return annotations by the values that they have at some keys."""
+    groups: dict[tuple[Hashable, ...], list[Annotation]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return groups
