@@ -24,7 +24,7 @@ setup(
     maintainer_email='maintainers@synth-detect-ros.example.org',
     license='Apache-2.0',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
-    package_data={NAME: ['py.typed', 'rendering/shaders/*', 'modelling/*.html']},
+    package_data={NAME: ['py.typed', 'rendering/shaders/*', 'report/templates/*']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
@@ -33,7 +33,7 @@ setup(
     python_requires='>=3.10',
     install_requires=['setuptools'],
     extras_require={'test': ['pytest']},
-    zip_safe=False,  # shaders and the page of corners are read by path
+    zip_safe=False,  # shaders and templates are read by path
     entry_points={
         'console_scripts': [
             f'synth-detect = {NAME}.commands.main:main',

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from synth_detect_ros.experiments.processes import machine
 
 PACKAGES = (
     'numpy', 'opencv-python', 'torch', 'torchvision', 'moderngl', 'pyrender', 'onnxruntime',
@@ -80,25 +81,15 @@ def results_table(results: Iterable[Result]) -> str:
     return table(head, rows)
 
 
-def machine() -> dict[str, str]:
-    """Return processor, cores, GPUs and versions."""
-    facts = {
-        'processor': _processor(),
-        'cores': str(len(os.sched_getaffinity(0))),
-        'python': platform.python_version(),
-    }
+def machine_and_versions() -> dict[str, Any]:
+    """Return processor, cores, GPU and versions."""
+    facts = {**machine(), 'python': platform.python_version()}
     for name in PACKAGES:
         try:
             facts[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
     return facts
-
-
-def _processor() -> str:
-    lines = Path('/proc/cpuinfo').read_text().splitlines()
-    names = [line.split(':', 1)[1].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.machine()
 
 
 def _text(value: object) -> str:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from report import machine, read_results, results_table, write_results
+from report import machine_and_versions, read_results, results_table, write_results
 
 HERE = Path(__file__).parent
 OUT = HERE.parent / 'build' / 'bench'
@@ -93,7 +93,7 @@ def main() -> int:
             failed.append(name)
         results |= {result.name: result for result in read_results(part)}
         write_results(OUT / 'results.json', results.values())
-    print(*(f'{key}: {value}' for key, value in machine().items()), sep='\n')
+    print(*(f'{key}: {value}' for key, value in machine_and_versions().items()), sep='\n')
     print(results_table(results.values()))
     if failed:
         print(f'failed: {", ".join(failed)}', file=sys.stderr)

@@ -1,7 +1,6 @@
-"""The demo's page: one file that shows what every stage made."""
+"""The demo's page: one file that shows what every stage made. Its text is in page.html.j2."""
 
 import csv
-import os
 import platform
 from collections.abc import Mapping
 from importlib import metadata
@@ -12,25 +11,16 @@ import numpy as np
 import pictures
 from stages import FROZEN, NAIVE, REAL, Demo, bundle_of, present
 
-from synth_detect_ros.report.html import (
-    commands,
-    curves,
-    gallery,
-    page,
-    section,
-    table,
-    tiles,
-    titled,
-)
+from synth_detect_ros.evaluation.metrics import METRICS, number
+from synth_detect_ros.experiments.processes import machine
+from synth_detect_ros.report.pages import Picture, render_page
+from synth_detect_ros.report.plots import curves
 
-# Title, text and pieces of HTML.
-Section = tuple[str, ...]
 TITLES = {
     FROZEN: 'frozen extractor',
     NAIVE: 'naive twin, all layers train',
     REAL: 'twin with real labels, all layers train',
 }
-METRICS = ('AP', 'AP50', 'AP75', 'AR100')
 PACKAGES = (
     'torch',
     'torchvision',
@@ -41,6 +31,8 @@ PACKAGES = (
     'numpy',
     'rclpy',
 )
+# Real frames that are looked at for the best and the worst.
+FRAMES = 24
 
 
 def write_page(demo: Demo, records: Mapping[str, Any], metrics: Mapping[str, Any]) -> Path:
@@ -51,39 +43,42 @@ def write_page(demo: Demo, records: Mapping[str, Any], metrics: Mapping[str, Any
         records: what `Demo.stage` returned, by name of the stage.
         metrics: content of metrics.json.
     """
-    lead = (
-        f'From a camera and a model to live detections without one label. {machine()}. '
-        f'All stages together {metrics["seconds"] / 60:.0f} minutes.'
+    trained = {name: r['results'] for name, r in records.items() if name.startswith('train_')}
+    losses = {_title(name): read_losses(demo.out / name / 'run' / 'log.csv') for name in trained}
+    page = render_page(
+        Path(__file__).with_name('page.html.j2'),
+        title='synth_detect_ros: the whole path',
+        records=records,
+        metrics=metrics,
+        number=number,
+        machine=describe_machine(),
+        headline=headline(metrics),
+        turntable=_pictures(demo.out / 'model', 'turntable.png', 'from above and from below'),
+        captured=pictures.captured(demo.out / 'capture' / 'backgrounds', 10),
+        synthetic=pictures.synthetic(demo.out / 'capture' / 'dataset', 9),
+        trained=list(trained),
+        evaluated=[name for name in records if name.startswith('evaluate_')],
+        detector=trained[f'train_{FROZEN}']['model']['detector'],
+        trainings=[_training(name, results) for name, results in trained.items()],
+        losses=curves(losses, 'minutes', 'training loss'),
+        labels=demo.settings['labels'],
+        scores_head=('', 'images', *METRICS),
+        scores=_scores(records),
+        real=_real(demo),
+        frames=FRAMES,
+        live=_pictures(demo.out / 'live', '*.jpg', '~/overlay'),
     )
-    sections = [
-        *([_model(demo, records)] if 'model' in records else []),
-        _capture(demo, records['capture']),
-        _synthetic(demo, records['capture']),
-        _training(demo, records),
-        _real(demo, records),
-        _live(demo, records['live'], metrics),
-        *([_generator(records['generator'], metrics)] if 'generator' in records else []),
-    ]
-    parts = [
-        section(number, title, text, *body)
-        for number, (title, text, *body) in enumerate(sections, start=1)
-    ]
-    text = page('synth_detect_ros: the whole path', lead, [_headline(metrics), *parts])
     file = demo.out / 'index.html'
-    file.write_text(text)
+    file.write_bytes(page)
     return file
 
 
-def machine() -> str:
-    """Return processor, cores and versions in one line."""
-    cpu = platform.processor() or platform.machine()
-    info = Path('/proc/cpuinfo')
-    if info.is_file():
-        names = [line for line in info.read_text().splitlines() if line.startswith('model name')]
-        cpu = names[0].split(':', 1)[1].strip() if names else cpu
-    versions = ', '.join(f'{name} {metadata.version(name)}' for name in PACKAGES if _has(name))
-    cores = len(os.sched_getaffinity(0))
-    return f'{cpu}, {cores} cores, Python {platform.python_version()}, {versions}'
+def describe_machine() -> str:
+    """Return processor, cores, GPU and versions in one line."""
+    facts = machine()
+    parts = [facts['cpu'], f'{facts["cores"]} cores', *([facts['gpu']] if 'gpu' in facts else [])]
+    versions = [f'{name} {metadata.version(name)}' for name in PACKAGES if _has(name)]
+    return ', '.join([*parts, f'Python {platform.python_version()}', *versions])
 
 
 def _has(name: str) -> bool:
@@ -93,92 +88,44 @@ def _has(name: str) -> bool:
         return False
 
 
-def _number(value: float | None, digits: int = 2) -> str:
-    return '-' if value is None else f'{value:.{digits}f}'
+def _pictures(folder: Path, pattern: str, caption: str) -> list[Picture]:
+    return [(caption, pictures.read_rgb(path)) for path in sorted(folder.glob(pattern))]
 
 
-def _headline(metrics: Mapping[str, Any]) -> str:
+def headline(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return the most important numbers, by what they are."""
     numbers = {}
     for title, parts in metrics['real'][FROZEN].items():
         for part, scores in parts.items():
-            numbers[f'AP50 of {part} on real frames, {title}'] = _number(scores['AP50'])
-            numbers[f'AP of {part} on real frames, {title}'] = _number(scores['AP'])
-    numbers['synthetic images a second'] = _number(metrics['synthesize']['images_per_second'], 1)
-    numbers['minutes of training'] = _number(metrics['train'][FROZEN]['seconds'] / 60, 1)
-    numbers['ms a live image, the network'] = _number(metrics['live']['inference_ms'], 0)
-    numbers['ms a live image, all the rest'] = _number(metrics['live']['overhead_ms'], 1)
-    return tiles(numbers)
-
-
-def _model(demo: Demo, records: Mapping[str, Any]) -> Section:
-    counts = records['material']['results']
-    text = (
-        'There is no CAD file of this box. Its size and photographs of three of its faces, with '
-        'four corners each, make one: frames of the video here, pictures of a telephone '
-        'elsewhere. Faces that nobody photographed look like those behind them. '
-        f'{counts["test"]} of the labelled frames are scored below; those near to a photograph '
-        'of a face are not.'
-    )
-    picture = [('from above and from below', pictures.read_rgb(demo.out / 'model/turntable.png'))]
-    folded = commands(records['model']['commands'], records['model']['seconds'])
-    return 'Model', text, gallery(picture, 1, 1280), folded
-
-
-def _capture(demo: Demo, record: Mapping[str, Any]) -> Section:
-    frames = pictures.captured(demo.out / 'capture' / 'backgrounds', 10)
-    text = (
-        f'synthesize_node listened to a camera topic and kept {record["results"]["frames"]} '
-        'frames that are sharp, well exposed and different from one another, and the intrinsics. '
-        'The camera is camera_replay_node with real photographs; none of the objects is in them.'
-    )
-    return 'Capture', text, gallery(frames, 5, 320)
-
-
-def _synthetic(demo: Demo, record: Mapping[str, Any]) -> Section:
-    results = record['results']
-    text = (
-        f'The same node then rendered {results["images"]} images with {results["instances"]} '
-        'labelled objects over these frames: Phong shading, noise, blur across the boundary, '
-        'distractors, occlusion. Boxes and masks come from the renderer.'
-    )
-    samples = pictures.synthetic(demo.out / 'capture' / 'dataset', 9)
-    folded = commands(record['commands'], record['seconds'])
-    return 'Synthesize', text, gallery(samples, 3, 480), folded
-
-
-def _training(demo: Demo, records: Mapping[str, Any]) -> Section:
-    trained = {name: r for name, r in records.items() if name.startswith('train_')}
-    lines = {_title(name): _losses(demo.out / name / 'run' / 'log.csv') for name in trained}
-    rows = [
-        (
-            _title(name),
-            str(r['results']['images']),
-            str(r['results']['steps']),
-            f'{r["results"]["seconds"]:.0f}',
-            f'{sum(r["results"]["model"]["freeze"]["frozen"].values()) / 1e6:.2f} M',
-            f'{r["results"]["model"]["freeze"]["trainable"] / 1e6:.2f} M',
-        )
-        for name, r in trained.items()
-    ]
-    detector = trained[f'train_{FROZEN}']['results']['model']['detector']
-    text = (
-        f'A {detector["architecture"]} on {detector["backbone"]} saw synthetic images only. The '
-        'extractor was trained on real photographs and stays frozen, as in Hinterstoisser et al. '
-        '2017; everything behind it learns. Why this extractor: '
-        f'{records["extractor"]["results"]["why"]}.'
-    )
-    head = ('', 'images', 'steps', 'seconds', 'frozen', 'trained')
-    loss = 'training loss, moving average of the log'
-    plots = titled(loss, curves(lines, 'minutes', loss))
-    folded = ''.join(commands(r['commands'], r['seconds']) for r in trained.values())
-    return 'Train', text, table(head, rows), plots, folded
+            for key in ('AP50', 'AP'):
+                numbers[f'{key} of {part} on real frames, {title}'] = number(scores[key], 2)
+    live = metrics['live']
+    return {
+        **numbers,
+        'synthetic images a second': number(metrics['synthesize']['images_per_second'], 1),
+        'minutes of training': number(metrics['train'][FROZEN]['seconds'] / 60, 1),
+        'ms a live image, the network': number(live['inference_ms'], 0),
+        'ms a live image, all the rest': number(live['overhead_ms'], 1),
+    }
 
 
 def _title(stage: str) -> str:
     return TITLES[stage.partition('_')[2]]
 
 
-def _losses(path: Path, window: int = 15) -> tuple[list[float], list[float]]:
+def _training(name: str, results: Mapping[str, Any]) -> tuple[str, ...]:
+    freeze = results['model']['freeze']
+    return (
+        _title(name),
+        str(results['images']),
+        str(results['steps']),
+        f'{results["seconds"]:.0f}',
+        f'{sum(freeze["frozen"].values()) / 1e6:.2f} M',
+        f'{freeze["trainable"] / 1e6:.2f} M',
+    )
+
+
+def read_losses(path: Path, window: int = 15) -> tuple[list[float], list[float]]:
     """Return minutes and smoothed loss of a training log."""
     with path.open() as file:
         rows = list(csv.DictReader(file))
@@ -189,63 +136,20 @@ def _losses(path: Path, window: int = 15) -> tuple[list[float], list[float]]:
     return minutes[window - 1 :], smooth.tolist()
 
 
-def _real(demo: Demo, records: Mapping[str, Any]) -> Section:
+def _scores(records: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the lines of the table of scores."""
     rows = []
     for name in (name for name in records if name.startswith('evaluate_')):
         for title, result in records[name]['results'].items():
             for part in (part for part in ('boxes', 'masks') if result[part]):
-                cells = [_number(result[part][key], 3) for key in METRICS]
-                rows.append((f'{title}: {part}, {_title(name)}', str(result['images']), *cells))
-    parts = [table(('', 'images', *METRICS), rows)]
-    for title, facts in demo.settings['evaluate'].items():
-        bundle, content = bundle_of(demo, FROZEN), present(facts)
-        best, worst = pictures.real(bundle, facts, content, frames=24, shown=4)
-        parts.append(gallery(best, 4, 420, f'{title}: best of 24 frames'))
-        parts.append(gallery(worst, 4, 420, f'{title}: worst of 24 frames'))
-    folded = [
-        commands(r['commands'], r['seconds'])
-        for name, r in records.items()
-        if name.startswith('evaluate_')
+                scores = [number(result[part][key]) for key in METRICS]
+                rows.append((f'{title}: {part}, {_title(name)}', str(result['images']), *scores))
+    return rows
+
+
+def _real(demo: Demo) -> list[tuple[str, list[Picture], list[Picture]]]:
+    """Return title, best and worst frames of each labelled set."""
+    return [
+        (title, *pictures.real(bundle_of(demo, FROZEN), facts, present(facts), FRAMES, shown=4))
+        for title, facts in demo.settings['evaluate'].items()
     ]
-    text = (
-        'COCO metrics on real labelled frames, none of which trained the frozen detector. '
-        f'{demo.settings["labels"]} Green: the label. Other colours: what the detector found.'
-    )
-    return 'Evaluate on real frames', text, *parts, *folded
-
-
-def _live(demo: Demo, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> Section:
-    live = metrics['live']
-    text = (
-        'camera_replay_node sends real frames, detect_node detects: two processes and a real ROS '
-        'graph. Only the latest frame is processed, so nothing piles up.'
-    )
-    rows = [
-        ('the model itself', f'{_number(live["inference_ms"], 1)} ms'),
-        ('all else: transport, conversion, publishing', f'{_number(live["overhead_ms"], 1)} ms'),
-        ('age of the detections, 95th percentile', f'{_number(live["age_ms_p95"], 1)} ms'),
-    ]
-    folded = commands(record['commands'], record['seconds'])
-    files = sorted((demo.out / 'live').glob('*.jpg'))
-    overlays = gallery([(f'~/overlay {p.stem}', pictures.read_rgb(p)) for p in files], 4, 420)
-    return 'Detect live', text, table(('', ''), rows), overlays, folded
-
-
-def _generator(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> Section:
-    numbers = metrics['generator']
-    peer = numbers['peer_images_per_second']
-    text = (
-        'Images a second at 640x480 with 1 to 3 objects and distractors, all cores. The peer is '
-        'the plain pyrender script that one would write in an afternoon, run just before or after.'
-    )
-    rows = [
-        ('synth_detect_ros', _number(numbers['images_per_second'], 1)),
-        ('plain pyrender script', _number(peer, 1) if peer else 'not at hand: set PEER'),
-        ('growth of resident memory', _growth(numbers['rss_growth'])),
-    ]
-    folded = commands(record['commands'], record['seconds'])
-    return 'Generator', text, table(('', ''), rows), folded
-
-
-def _growth(value: float | None) -> str:
-    return '-' if value is None else f'{value:+.1%}'

@@ -1,6 +1,5 @@
 """Pictures of every stage, as (caption, RGB image) pairs."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,21 +7,16 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as rle
 
 from synth_detect_ros.dataset.backgrounds import spread
+from synth_detect_ros.dataset.coco import read_coco
 from synth_detect_ros.geometry.boxes import iou, xyxy_from_xywh
 from synth_detect_ros.inference.predictor import Predictor
-from synth_detect_ros.report.overlay import (
-    GREEN,
-    class_colour,
-    draw_boxes,
-    draw_detections,
-    draw_mask,
-)
+from synth_detect_ros.report.overlay import GREEN, draw_boxes, draw_detections
+from synth_detect_ros.report.pages import Picture
+from synth_detect_ros.report.show import dataset_pictures
 from synth_detect_ros.structures import Detections
 
-Picture = tuple[str, NDArray[np.uint8]]
 # Detections below are not drawn, except an object's best one when nothing reaches it.
 SHOWN_SCORE = 0.5
 
@@ -45,22 +39,12 @@ def captured(backgrounds: Path, count: int) -> list[Picture]:
 
 def synthetic(dataset: Path, count: int) -> list[Picture]:
     """Return some synthetic images with their masks and boxes."""
-    content = json.loads((dataset / 'annotations.json').read_text())
-    names = {row['id']: row['name'] for row in content['categories']}
-    rows: dict[int, list[dict[str, Any]]] = {}
-    for row in content['annotations']:
-        rows.setdefault(row['image_id'], []).append(row)
-    pictures = []
-    for image in some(content['images'], count):
-        canvas = read_rgb(dataset / 'images' / Path(image['file_name']).name)
-        for row in rows.get(image['id'], []):
-            colour = class_colour(list(names).index(row['category_id']))
-            draw_mask(canvas, rle.decode(row['segmentation']).astype(bool), colour, 0.35)
-            box = xyxy_from_xywh(np.array([row['bbox']], np.float64))
-            text = f'{names[row["category_id"]]} {row["visib_fract"]:.0%} visible'
-            canvas = draw_boxes(canvas, box, [text], colour)
-        pictures.append((f'image {image["id"]}', canvas))
-    return pictures
+    content = read_coco(dataset / 'annotations.json')
+    drawn = dataset_pictures(dataset / 'images', content, count)
+    return [
+        (f'image {image["id"]}', picture)
+        for image, picture in zip(some(content['images'], count), drawn, strict=True)
+    ]
 
 
 def real(
@@ -90,8 +74,8 @@ def real(
         found = predictor.detect(image)
         box = xyxy_from_xywh(np.array([row['bbox']], np.float64))
         overlap, score = _best(found, predictor.classes.index(facts['class']), box)
-        drawn = draw_boxes(image, box, [''], GREEN)
-        drawn = draw_detections(drawn, _to_show(found), predictor.classes)
+        draw_boxes(image, box, [''], GREEN)
+        drawn = draw_detections(image, _to_show(found), predictor.classes)
         caption = f'IoU {overlap:.2f}, score {score:.2f}' if score else 'missed'
         scored.append((overlap, score, caption, drawn))
     scored.sort(key=lambda row: row[:2])

@@ -17,8 +17,9 @@ import stages
 import yaml
 from commands import DemoError, MissingError, Runner
 from material import Given
-from page import METRICS, write_page
+from page import write_page
 
+from synth_detect_ros.evaluation.metrics import METRICS
 from synth_detect_ros.experiments.grid import merge
 
 ROOT = Path(__file__).parents[1]

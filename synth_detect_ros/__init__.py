@@ -8,3 +8,5 @@ The main path:
     detect                detections and masks of new images
     nodes                 the same over ROS 2
 """
+
+__version__ = '0.1.0'

@@ -11,12 +11,14 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import tiny
 import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / 'demo'))
 
 import material  # noqa: E402
+import page  # noqa: E402
 import run  # noqa: E402
 import stages  # noqa: E402
 from commands import DemoError, MissingError, Runner  # noqa: E402
@@ -403,6 +405,46 @@ def test_metrics_hold_what_every_detector_reached() -> None:
         'real': {'second half': {'boxes': SCORES}},
     }
     assert found['train']['real']['steps'] == 5 and found['seconds'] == 70
+
+
+@pytest.mark.parametrize('whole', [False, True], ids=['without generator', 'all stages'])
+def test_page_shows_every_stage(tmp_path: Path, monkeypatch, whole: bool) -> None:
+    monkeypatch.setattr(page, '_real', lambda demo: [('box', [], [('missed', frames(1)[0])])])
+    for folder in ('capture/backgrounds/frames', 'live', 'model', 'train_frozen/run'):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ('capture/backgrounds/frames/7.png', 'live/0.jpg', 'model/turntable.png'):
+        cv2.imwrite(str(tmp_path / file), frames(1)[0])
+    tiny.write_dataset(tmp_path / 'capture/dataset', count=3)
+    (tmp_path / 'train_frozen/run/log.csv').write_text('elapsed_s,loss\n6,2\n12,1\n')
+    freeze = {'frozen': {'first_stage': 2_000_000}, 'trainable': 1_500_000}
+    detector = {'architecture': 'faster_rcnn', 'backbone': 'a <net>'}
+    row = {'boxes': SCORES, 'masks': None, 'images': 3, 'ms_per_image': 2.0}
+    results = {
+        'extractor': {'backbone': 'net', 'why': 'because'},
+        'capture': {'frames': 4, 'images': 7, 'instances': 9, 'images_per_second': 3.0},
+        'train_frozen': {
+            **{'images': 7, 'steps': 5, 'seconds': 9.0},
+            'model': {'freeze': freeze, 'detector': detector},
+        },
+        'evaluate_frozen': {'box': row},
+        'live': {'inference_ms': 1.25, 'overhead_ms': None, 'age_ms_p95': 3.0},
+    }
+    if whole:
+        results |= {'material': {'test': 41}, 'model': {}}
+        rates = {'images_per_second': 50.0, 'peer_images_per_second': None, 'rss_growth': 0.015}
+        results['generator'] = rates
+    records = {k: {'results': v, 'seconds': 10, 'commands': [k]} for k, v in results.items()}
+    demo = stages.Demo({'labels': 'Labels by hand.'}, tmp_path, Runner(tmp_path, {}))
+    text = page.write_page(demo, records, run.summary(records)).read_text()
+    titles = ['Capture', 'Synthesize', 'Train', 'Evaluate on real frames', 'Detect live']
+    titles = ['Model', *titles, 'Generator'] if whole else titles
+    assert [part.partition('</h2>')[0] for part in text.split('<h2>')[1:]] == titles
+    wanted = ['0.400', '2.00 M', '1.50 M', 'a &lt;net&gt;', 'Labels by hand.', '1.2 ms', '- ms']
+    wanted += ['41 of the', '50.0', 'set PEER', '+1.5%'] if whole else []
+    assert [part for part in wanted if part not in text] == []
+    folded = [name for name in records if name not in ('extractor', 'material')]
+    assert all(f'<pre>{name}</pre>' in text for name in folded)
+    assert text.count('<img') == 1 + 3 + 1 + 1 + whole
 
 
 @pytest.mark.parametrize(('found', 'status'), [(0.9, 0), (0.5, 0), (0.49, 1), (None, 1)])

@@ -18,6 +18,8 @@ PACKAGE_XML = ElementTree.parse(ROOT / 'package.xml').getroot()
 # What each import needs, under its rosdep key; None: rosdep has none, requirements.txt names it.
 ROSDEP_KEYS = {
     'cv2': 'python3-opencv',
+    'jinja2': 'python3-jinja2',
+    'matplotlib': 'python3-matplotlib',
     'numpy': 'python3-numpy',
     'pyrender': 'python3-pyrender-pip',
     'scipy': 'python3-scipy',

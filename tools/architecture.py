@@ -61,7 +61,8 @@ def imports_of(path: Path) -> set[str]:
 
 def parts_imported(path: Path) -> set[str]:
     """Return the folders and modules at the root of the package that a module imports from."""
-    return {name.split('.')[1] for name in imports_of(path) if name.startswith(f'{PACKAGE.name}.')}
+    names = {name for name in imports_of(path) if name.startswith(f'{PACKAGE.name}.')}
+    return {name.split('.')[1] for name in names} - {'__version__'}
 
 
 def modules_of(part: str) -> list[Path]:

@@ -44,7 +44,7 @@ logger = logging.getLogger('sweep')
 
 
 class Here:
-    """Stands for `execute.Pool`: commands run in this process."""
+    """Stands for `processes.ProcessPool`: commands run in this process."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads

@@ -21,7 +21,7 @@ def run(args: Namespace) -> None:
     if bool(args.box) == bool(args.photos):
         raise ConfigError('model-box needs either a box file, or --photos to write one from')
     if args.photos:
-        from synth_detect_ros.modelling.corner_page import write_corner_page
+        from synth_detect_ros.report.corner_page import write_corner_page
 
         page = write_corner_page(args.photos, args.out)
         print(f'open {page} in a browser, click the corners and save the box file beside it')

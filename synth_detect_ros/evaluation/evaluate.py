@@ -143,9 +143,9 @@ def worst_frames(
         image = read_image(files[k])
         rows = truth.get(keys[k], [])
         names = [selection.names[row['category_id']] for row in rows]
-        picture = draw_boxes(image, _boxes(rows), names, GREEN)
         found_here = predictor.detect(image, SHOWN_SCORE)  # anew: keeping all masks takes GBs
-        picture = draw_detections(picture, found_here, predictor.classes)
+        draw_boxes(image, _boxes(rows), names, GREEN)
+        picture = draw_detections(image, found_here, predictor.classes)
         yield f'{rank:03d}_{files[k].stem}.jpg', picture
 
 

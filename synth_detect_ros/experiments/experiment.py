@@ -9,29 +9,41 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from synth_detect_ros import __version__
 from synth_detect_ros.bundle import read_bundle_info
 from synth_detect_ros.config import EvaluateConfig, ExperimentConfig, SynthesizeConfig
 from synth_detect_ros.config.options import build
+from synth_detect_ros.dataset.files import write_atomic
 from synth_detect_ros.dataset.synthesize import synthesize
-from synth_detect_ros.experiments.execute import RECORD, Pool, score_cell, train_cell
-from synth_detect_ros.experiments.grid import SYNTHETIC, Camera, Grid, read_grid, read_setup
-from synth_detect_ros.experiments.page import write_page, write_plots
+from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.experiments.grid import (
+    SYNTHETIC,
+    CameraSetup,
+    Grid,
+    read_grid,
+    read_setup,
+)
+from synth_detect_ros.experiments.page import write_page
 from synth_detect_ros.experiments.plan import (
-    NOT_IN_IMAGES,
+    RECORD,
     Run,
-    changed,
     choose,
     class_names,
     digest,
+    in_folder,
     plan,
     real_folder,
     slug,
+    superseded,
 )
+from synth_detect_ros.experiments.processes import ProcessPool, machine
 from synth_detect_ros.experiments.real_split import write_split
-from synth_detect_ros.experiments.tables import write_results
+from synth_detect_ros.experiments.results import write_results
+from synth_detect_ros.training.train import read_progress
 
 logger = logging.getLogger(__name__)
 
+# How each run of a camera is scored, by name of the labelled set.
 Tests = Mapping[str, EvaluateConfig]
 
 
@@ -57,24 +69,24 @@ def experiment(
     setup = read_setup(Path(config.setup))
     runs = plan(grid, setup, out)
     chosen = choose(runs, config.cells)
+    if older := superseded(runs, out):
+        logger.warning(older)
     tests = {camera.name: tests_of(camera, grid, out) for camera in setup.cameras}
-    for render in {r.render.out: r.render for r in chosen if r.render}.values():
+    for render in {run.render.out: run.render for run in chosen if run.render}.values():
         logger.info('data set %s', render.out)
         synthesize(render)
-    pool = Pool(config.jobs)
-    todo = {run.folder: run for run in chosen}  # equal cells are trained once
-    tasks = [
-        functools.partial(run_cell, pool, run, tests[run.camera.name]) for run in todo.values()
-    ]
-
     folder = out / slug(Path(config.grid).stem)
+    write = functools.partial(write_experiment, grid, runs, tests, folder=folder)
 
     def note(done: int, total: int) -> None:
-        write_experiment(grid, runs, tests, {}, folder)
+        write({})
         report(done, total)
 
-    errors = dict(zip(todo, pool.map(tasks, note), strict=True))
-    write_experiment(grid, runs, tests, errors, folder)
+    pool, once = ProcessPool(config.jobs), {run.folder: run for run in chosen}
+
+    tasks = [functools.partial(run_cell, pool, r, tests[r.camera.name]) for r in once.values()]
+    errors = dict(zip(once, pool.map(tasks, note), strict=True))
+    write(errors)
     return sum(bool(errors[run.folder]) for run in chosen)
 
 
@@ -90,72 +102,82 @@ def write_experiment(
     Args:
         grid: that is run.
         runs: its runs, done or not.
-        tests: how the runs of each camera are scored, see `tests_of`.
-        errors: of runs that failed, by folder.
-        folder: gets the files.
+        tests: of each camera, see `tests_of`.
+        errors: of runs that failed, by their folder.
+        folder: gets the files; it lies in the folder of all results.
     """
-    rows = [_row(run, tests[run.camera.name], errors.get(run.folder, '')) for run in runs]
-    write_results(grid, rows, folder)
-    write_page(grid, rows, folder)
-    write_plots(grid, rows, folder)
+    results = [result_of(r, tests[r.camera.name], errors.get(r.folder, '')) for r in runs]
+    older = superseded(runs, folder.parent)
+    write_results(grid, results, older, folder)
+    write_page(grid, results, older, folder)
 
 
-def tests_of(camera: Camera, grid: Grid, out: Path) -> Tests:
+def tests_of(camera: CameraSetup, grid: Grid, out: Path) -> Tests:
     """Return how each run of a camera is scored, by name of the labelled set.
 
     Writes the split of the real frames, and renders held-out images where the grid asks for them.
     """
     folder = real_folder(camera, grid.real_share, out)
     split = write_split(camera.real, class_names(camera), grid.real_share, folder)
+    common = EvaluateConfig(worst=grid.overlays, runtime='torch')
     tests = {
-        real.name: EvaluateConfig(
+        real.name: common.replace(
             images=real.images,
             annotations=str(split[real.name]),
             exclude=real.exclude,
-            worst=grid.overlays,
-            runtime='torch',
         )
         for real in camera.real
     }
-    if grid.synthetic_validation:
-        tests[SYNTHETIC] = _synthetic(camera, grid, out)
+    if grid.synthetic_validation:  # with a seed of its own
+        options = build(SynthesizeConfig, camera.synthesize, camera.name)
+        options = options.replace(count=grid.synthetic_validation, seed=options.seed + 1)
+        options = in_folder(options, f'{camera.name}-validation', out)
+        synthesize(options)
+        images, file = (str(Path(options.out) / part) for part in ('images', 'annotations.json'))
+        tests[SYNTHETIC] = common.replace(images=images, annotations=file)
     return tests
 
 
-def _synthetic(camera: Camera, grid: Grid, out: Path) -> EvaluateConfig:
-    """Render held-out images of the camera, with a seed of their own."""
-    options = build(SynthesizeConfig, camera.synthesize, camera.name)
-    options = options.replace(count=grid.synthetic_validation, seed=options.seed + 1)
-    facts = changed(options, NOT_IN_IMAGES)
-    folder = out / 'data' / f'{slug(camera.name)}-validation-{digest(facts)}'
-    synthesize(options.replace(out=str(folder)))
-    return EvaluateConfig(
-        images=str(folder / 'images'),
-        annotations=str(folder / 'annotations.json'),
-        worst=grid.overlays,
-        runtime='torch',
-    )
+def run_cell(pool: ProcessPool, run: Run, tests: Tests) -> None:
+    """Train and score one run, what is not there yet; see `write_experiment`.
 
+    A record beside the model says by which version, on what machine, how far and how long.
 
-def run_cell(pool: Pool, run: Run, tests: Tests) -> None:
-    """Train and score one run, what is not there yet."""
-    workers = 0 if pool.threads == 1 else run.train.workers
-    train_cell(pool, run.train.replace(workers=workers))
+    Raises:
+        CommandError: training or scoring failed.
+    """
+    if not (run.folder / RECORD).is_file():
+        workers = 0 if pool.threads == 1 else run.train.workers
+        pool.command('train', run.train.replace(workers=workers), run.folder)
+        done = read_progress(run.folder)
+        record = {
+            'version': __version__,
+            'steps': done.step,
+            'seconds': done.elapsed_s,
+            **machine(),
+            'threads': pool.threads,
+        }
+        write_atomic(run.folder / RECORD, json.dumps(record, indent=2).encode())
     for name, test in tests.items():
-        score_cell(pool, _test_of(run, name, test))
+        config = _test_of(run, name, test)
+        scores = Path(config.json)
+        if not scores.is_file() or (config.overlays and not Path(config.overlays).is_dir()):
+            pool.command('evaluate', config, scores.with_suffix(''))
 
 
 def _test_of(run: Run, name: str, test: EvaluateConfig) -> EvaluateConfig:
-    label = f'{slug(name)}-{digest(Path(test.annotations).parts[-3:])}'
-    folder = run.folder / 'scores'
-    overlays = str(folder / label / 'overlays') if test.worst else ''
-    file = str(folder / f'{label}.json')
-    return test.replace(model=str(run.folder / 'bundle'), json=file, overlays=overlays)
+    """Return how a run is scored; its files are named after what it is scored on."""
+    files = run.folder / 'scores' / f'{slug(name)}-{digest(Path(test.annotations).parts[-3:])}'
+    return test.replace(
+        model=str(run.folder / 'bundle'),
+        json=f'{files}.json',
+        overlays=str(files / 'overlays') if test.worst else '',
+    )
 
 
-def _row(run: Run, tests: Tests, error: str) -> dict[str, Any]:
+def result_of(run: Run, tests: Tests, error: str) -> dict[str, Any]:
     """Return what is known of a run: its facts, and its metrics by labelled set."""
-    row: dict[str, Any] = {
+    result: dict[str, Any] = {
         'camera': run.camera.name,
         'cell': run.cell,
         'budget': run.budget,
@@ -163,14 +185,14 @@ def _row(run: Run, tests: Tests, error: str) -> dict[str, Any]:
         'folder': str(run.folder),
     }
     if not (run.folder / RECORD).is_file():
-        return row
+        return result
     info = read_bundle_info(run.folder / 'bundle')
-    row |= {'trainable': info['freeze'].get('trainable')}
-    row |= json.loads((run.folder / RECORD).read_text())
-    row |= {'scores': {}, 'overlays': {}}
+    result |= {'trainable': info['freeze'].get('trainable')}
+    result |= json.loads((run.folder / RECORD).read_text())
+    result |= {'scores': {}, 'overlays': {}}
     for name, test in tests.items():
         done = _test_of(run, name, test)
         if Path(done.json).is_file():
-            row['scores'][name] = json.loads(Path(done.json).read_text())
-            row['overlays'] |= {name: done.overlays} if done.overlays else {}
-    return row
+            result['scores'][name] = json.loads(Path(done.json).read_text())
+            result['overlays'] |= {name: done.overlays} if done.overlays else {}
+    return result

@@ -35,7 +35,7 @@ class RealSet(Options):
     exclude: str = option('', 'annotations in which this field is true do not count')
 
 
-class Camera(Options):
+class CameraSetup(Options):
     """A camera: what is rendered for it and the real frames it took."""
 
     name: str = option('', 'name in tables and folders')
@@ -46,7 +46,7 @@ class Camera(Options):
 class Setup(Options):
     """The user's cameras, objects and real frames."""
 
-    cameras: tuple[Camera, ...] = option((), 'at least one')
+    cameras: tuple[CameraSetup, ...] = option((), 'at least one')
     train: dict[str, Any] = option(dict, 'options of `train` for all cells')
     extractors: dict[str, Any] = option(
         dict, 'detector options for cells with this backbone, for example where its weights are'

@@ -1,4 +1,4 @@
-"""The page of an experiment: tables, plots and pictures in one file that needs no other."""
+"""The page of an experiment, tables, plots and pictures in one file, and the plots alone."""
 
 from __future__ import annotations
 
@@ -7,94 +7,91 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from synth_detect_ros.dataset.files import write_atomic
+from synth_detect_ros.dataset.files import make_folder, write_atomic
 from synth_detect_ros.dataset.loader import read_image
 from synth_detect_ros.experiments.grid import Grid
 from synth_detect_ros.experiments.plan import slug
-from synth_detect_ros.experiments.tables import Row, metrics_of, row_title, sets_of, tables
-from synth_detect_ros.report.html import bars, curves, gallery, page, section, table, titled
+from synth_detect_ros.experiments.results import (
+    RunResult,
+    ScoreTable,
+    failures,
+    run_title,
+    score_tables,
+)
+from synth_detect_ros.report.pages import TEMPLATES, Picture, render_page
+from synth_detect_ros.report.plots import bars, curves
 
-Points = dict[str, tuple[list[float], list[float]]]
 
-
-def write_page(grid: Grid, rows: Sequence[Row], folder: Path) -> None:
-    """Write index.html.
+def write_page(grid: Grid, results: Sequence[RunResult], superseded: str, folder: Path) -> None:
+    """Write index.html, and each of its plots as plots/<what>.svg for documents.
 
     Args:
         grid: that was run.
-        rows: what is known of each run.
+        results: of its runs.
+        superseded: a sentence about older runs that do not count; '' where there are none.
         folder: of the results.
     """
-    machines = dict.fromkeys(_machine(row) for row in rows if 'threads' in row)
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    lead = f'{grid.note.strip()} Made by: {command}. {"; ".join(machines)}'
-    body = [
-        section(
-            k,
-            title,
-            '',
-            table(head, lines),
-            *(titled(*plot) for plot in _plots(grid, rows, title).values()),
-        )
-        for k, (title, head, lines) in enumerate(tables(rows), start=1)
-    ]
-    body += [section(len(body) + 1, 'Worst frames', '', *_pictures(rows))] if grid.overlays else []
-    failed = [(f'{row["camera"]}, {row_title(row)}', row['error']) for row in rows if row['error']]
-    if failed:
-        body.append(section(len(body) + 1, 'Failed', '', table(('run', 'error'), failed)))
-    write_atomic(folder / 'index.html', page(grid.title, lead, body).encode())
+    tables = []
+    for table in score_tables(results):
+        plots = _plots(grid, table)
+        for name, (_, svg) in plots.items():
+            make_folder(folder / 'plots')
+            file = folder / 'plots' / f'{slug(f"{table.title} {name}")}.svg'
+            write_atomic(file, svg.encode())
+        tables.append({**vars(table), 'head': table.head, 'lines': table.lines(),
+                       'plots': plots.values()})  # fmt: skip
+    page = render_page(
+        TEMPLATES / 'experiment.html.j2',
+        title=grid.title,
+        note=grid.note,
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        machines=dict.fromkeys(_machine(result) for result in results if 'threads' in result),
+        tables=tables,
+        pictures=list(_pictures(results)),
+        failed=failures(results),
+        superseded=superseded,
+    )
+    write_atomic(folder / 'index.html', page)
 
 
-def _machine(row: Row) -> str:
+def _machine(result: RunResult) -> str:
     """Return what a run was computed on."""
-    gpu = f' and {row["gpu"]}' if 'gpu' in row else ''
-    return f'{row["threads"]} of {row["cores"]} cores of {row["cpu"]}{gpu}'
+    gpu = f' and {result["gpu"]}' if 'gpu' in result else ''
+    return f'{result["threads"]} of {result["cores"]} cores of {result["cpu"]}{gpu}'
 
 
-def write_plots(grid: Grid, rows: Sequence[Row], folder: Path) -> None:
-    """Write each plot of the page as a file of its own, for documents: plots/<what>.svg."""
-    for title, _, _ in tables(rows):
-        for name, (_, svg) in _plots(grid, rows, title).items():
-            (folder / 'plots').mkdir(exist_ok=True)
-            write_atomic(folder / 'plots' / f'{slug(f"{title} {name}")}.svg', svg.encode())
-
-
-def _plots(grid: Grid, rows: Sequence[Row], title: str) -> dict[str, tuple[str, str]]:
-    """Return the plots that belong to the table of a title: heading and SVG by name."""
-    plots: dict[str, tuple[str, str]] = {}
-    for camera, name, kind, caption in sets_of(rows):
-        mine = [row for row in rows if row['camera'] == camera]
-        if caption != title:
-            continue
-        if grid.plot == 'bars':
-            values = {row_title(row): metrics_of(row, name, kind)['AP50'] for row in mine}
-            plots['bars'] = 'mAP@.5', bars(values, 'mAP@.5')
-        elif grid.plot == 'curve':
-            for key, unit, scale in (('seconds', 'minutes', 60), ('steps', 'steps', 1)):
-                points = _points(mine, name, kind, key, scale)
-                if points:
-                    text = f'mAP@.5 over {unit}, one training a point'
-                    plots[unit] = text, curves(points, unit, text, top=1.0)
+def _plots(grid: Grid, table: ScoreTable) -> dict[str, tuple[str, str]]:
+    """Return the plots of a table: title and SVG by name."""
+    if grid.plot == 'bars':
+        values = {run_title(result): table.metrics(result)['AP50'] for result in table.results}
+        return {'bars': ('mAP@.5', bars(values, 'mAP@.5'))}
+    plots = {}
+    if grid.plot == 'curve':
+        for key, unit, scale in (('seconds', 'minutes', 60), ('steps', 'steps', 1)):
+            title = f'mAP@.5 over {unit}, one training a point'
+            plots[unit] = title, curves(_points(table, key, scale), unit, title, top=1.0)
     return plots
 
 
-def _points(rows: Sequence[Row], name: str, kind: str, key: str, scale: float) -> Points:
-    """Return the points of each cell in ascending order, over wall time or steps."""
+def _points(
+    table: ScoreTable, key: str, scale: float
+) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
+    """Return x and y of each cell's runs in ascending order, over wall time or steps."""
     points: dict[str, list[tuple[float, float]]] = {}
-    for row in rows:
-        score = metrics_of(row, name, kind)['AP50']
+    for result in table.results:
+        score = table.metrics(result)['AP50']
         if score is not None:
-            points.setdefault(row['cell'], []).append((row[key] / scale, score))
+            points.setdefault(result['cell'], []).append((result[key] / scale, score))
     return {
         cell: ([x for x, _ in sorted(pairs)], [y for _, y in sorted(pairs)])
         for cell, pairs in points.items()
     }
 
 
-def _pictures(rows: Sequence[Row]) -> Iterator[str]:
-    for row in rows:
-        for name, folder in row.get('overlays', {}).items():
-            files = sorted(Path(folder).glob('*.jpg'))
-            pictures = [(path.stem, read_image(path)) for path in files]
-            if pictures:
-                yield gallery(pictures, 3, 420, f'{row["camera"]}, {name}: {row_title(row)}')
+def _pictures(results: Sequence[RunResult]) -> Iterator[tuple[str, list[Picture]]]:
+    """Yield title and pictures of the worst frames of each run, where there are some."""
+    for result in results:
+        for name, folder in result.get('overlays', {}).items():
+            frames = [(path.stem, read_image(path)) for path in sorted(Path(folder).glob('*.jpg'))]
+            if frames:
+                yield f'{result["camera"]}, {name}: {run_title(result)}', frames

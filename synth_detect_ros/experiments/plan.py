@@ -1,26 +1,34 @@
-"""From a grid and a setup to runs: which data sets are needed, and what is trained on which."""
+"""From a grid and a setup to runs: which data sets are needed, and what is trained on which.
+
+A run's folder is named after all that it depends on: the resolved options, the contents of files
+and the version of this package. Whatever changes makes another run; the old one stays.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from synth_detect_ros import __version__
 from synth_detect_ros.config import SynthesizeConfig, TrainConfig
-from synth_detect_ros.config.options import Options, build, leaves, read_mapping
+from synth_detect_ros.config.options import Options, build, read_mapping, to_mapping
 from synth_detect_ros.config.presets import preset_path
 from synth_detect_ros.errors import ConfigError
-from synth_detect_ros.experiments.grid import Camera, Cell, Grid, Setup, merge
+from synth_detect_ros.experiments.grid import CameraSetup, Cell, Grid, Setup, merge
 
 # What does not change a pixel of a data set.
 NOT_IN_IMAGES = ('out', 'workers')
-# What does not change what a run computes.
-MACHINE = ('out', 'workers', 'device', 'checkpoint_every', 'log_every')
+# What does not change what a run computes; the data set is named by its own digest.
+NOT_IN_RUN = ('out', 'workers', 'device', 'checkpoint_every', 'log_every', 'dataset')
+# Written when a run is trained.
+RECORD = 'trained.json'
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Run:
         render: what is rendered before; None: it trains on real images.
     """
 
-    camera: Camera
+    camera: CameraSetup
     cell: str
     budget: Mapping[str, Any]
     train: TrainConfig
@@ -46,34 +54,69 @@ class Run:
         """Where its model, log and scores are."""
         return Path(self.train.out)
 
-
-def class_names(camera: Camera) -> tuple[str, ...]:
-    """Return the names of a camera's objects.
-
-    Raises:
-        ConfigError: the objects file is missing or lists none.
-    """
-    path = Path(camera.synthesize.get('objects', ''))
-    rows = read_mapping(path).get('objects')
-    try:
-        return tuple(str(row['name']) for row in rows or ())
-    except (KeyError, TypeError):
-        raise ConfigError(f'{path}: wanted a list of objects, each with a name') from None
+    @property
+    def label(self) -> str:
+        """What its folder's name begins with."""
+        return slug('-'.join([self.camera.name, self.cell, *map(str, self.budget.values())]))
 
 
 def plan(grid: Grid, setup: Setup, out: Path) -> list[Run]:
     """Return the runs of a grid: each cell, for each camera and budget.
 
+    Runs that compute the same share a folder, also with those of other grids in `out`.
+
     Raises:
         ConfigError: an option of a cell is unknown or out of bounds.
     """
     folders = {folder.name.rpartition('-')[2]: folder for folder in (out / 'runs').glob('*-*')}
-    return [
-        _run(grid, setup, camera, cell, budget, out, folders)
-        for camera in setup.cameras
-        for cell in grid.cells
-        for budget in _budgets(grid)
-    ]
+    runs = []
+    for camera, cell, budget in itertools.product(setup.cameras, grid.cells, _budgets(grid)):
+        run = _run(grid, setup, camera, cell, budget, out)
+        facts = _options(run.train, NOT_IN_RUN), str(Path(run.train.dataset).relative_to(out))
+        key = digest(*facts, _files_of(run.train))
+        folder = folders.setdefault(key, out / 'runs' / f'{run.label}-{key}')
+        runs.append(replace(run, train=run.train.replace(out=str(folder))))
+    return runs
+
+
+def _budgets(grid: Grid) -> list[dict[str, Any]]:
+    for key, values in grid.budgets.items():
+        if not isinstance(values, list):
+            raise ConfigError(f'budgets: {key}: wanted a list of values, got {values!r}')
+    budgets = [{key: value} for key, values in grid.budgets.items() for value in values]
+    return budgets if grid.budgets else [{}]
+
+
+def _run(
+    grid: Grid,
+    setup: Setup,
+    camera: CameraSetup,
+    cell: Cell,
+    budget: Mapping[str, Any],
+    out: Path,
+) -> Run:
+    """Return a run that has no folder yet."""
+    where = f'{cell.name}, {camera.name}'
+    render, dataset = None, real_folder(camera, grid.real_share, out) / 'train'
+    if cell.data == 'synthetic':
+        options = merge(camera.synthesize, grid.synthesize, cell.synthesize)
+        render = in_folder(build(SynthesizeConfig, options, where), camera.name, out)
+        dataset = Path(render.out)
+    options = {**_train_options(grid, setup, cell, budget), 'dataset': str(dataset)}
+    return Run(camera, cell.name, budget, build(TrainConfig, options, where), render)
+
+
+def _train_options(
+    grid: Grid, setup: Setup, cell: Cell, budget: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Join the options of a cell: preset, extractor, setup, grid, cell, budget."""
+    options = merge(setup.train, grid.train, cell.train, budget)
+    preset = options.pop('preset', '')
+    below = read_mapping(preset_path(preset)) if preset else {}
+    detector = merge(below, options).get('detector', {})
+    extractor = setup.extractors.get(detector.get('backbone', TrainConfig().detector.backbone), {})
+    stands_for = {key: extractor[key] for key in extractor if key == 'backbone'}
+    return merge(below, {'detector': extractor}, options, {'detector': stands_for})
 
 
 def choose(runs: Sequence[Run], cells: str) -> list[Run]:
@@ -94,59 +137,61 @@ def choose(runs: Sequence[Run], cells: str) -> list[Run]:
     return [run for run in runs if not wanted or run.cell in wanted]
 
 
-def _budgets(grid: Grid) -> Iterator[dict[str, Any]]:
-    if not grid.budgets:
-        yield {}
-    for key, values in grid.budgets.items():
-        if not isinstance(values, list):
-            raise ConfigError(f'budgets: {key}: wanted a list of values, got {values!r}')
-        for value in values:
-            yield {key: value}
+def superseded(runs: Sequence[Run], out: Path) -> str:
+    """Return a sentence about trained runs of the same names that are not these; '' for none."""
+    current, labels = {run.folder for run in runs}, {run.label for run in runs}
+    found = []
+    for record in sorted((out / 'runs').glob(f'*-*/{RECORD}')):
+        if record.parent not in current and record.parent.name.rpartition('-')[0] in labels:
+            version = json.loads(record.read_text()).get('version', 'unknown')
+            found.append(f'{record.parent.name} (version {version})')
+    if not found:
+        return ''
+    return (
+        'Kept, and not counted here, are runs of the same names that were trained with other '
+        f'options or files, or by another version of synth_detect_ros than {__version__}: '
+        f'{", ".join(found)}.'
+    )
 
 
-def _run(
-    grid: Grid,
-    setup: Setup,
-    camera: Camera,
-    cell: Cell,
-    budget: Mapping[str, Any],
-    out: Path,
-    folders: dict[str, Path],
-) -> Run:
-    """Plan one run; its folder is that of an equal one in `folders`, or else added there."""
-    where = f'{cell.name}, {camera.name}'
-    render, dataset = None, real_folder(camera, grid.real_share, out) / 'train'
-    if cell.data == 'synthetic':
-        options = merge(camera.synthesize, grid.synthesize, cell.synthesize)
-        render = build(SynthesizeConfig, options, where)
-        dataset = out / 'data' / f'{slug(camera.name)}-{digest(changed(render, NOT_IN_IMAGES))}'
-        render = render.replace(out=str(dataset))
-    options = _train_options(grid, setup, cell, budget)
-    train = build(TrainConfig, {**options, 'dataset': str(dataset)}, where)
-    facts = {**changed(train, (*MACHINE, 'dataset')), 'data': str(dataset.relative_to(out))}
-    key = digest({**facts, 'files': _files_of(train)})
-    label = slug('-'.join([camera.name, cell.name, *map(str, budget.values())]))
-    folder = folders.setdefault(key, out / 'runs' / f'{label}-{key}')
-    return Run(camera, cell.name, budget, train.replace(out=str(folder)), render)
+def in_folder(render: SynthesizeConfig, name: str, out: Path) -> SynthesizeConfig:
+    """Return what is rendered, into a folder that is named after all that the images depend on."""
+    folder = out / 'data' / f'{slug(name)}-{digest(_options(render, NOT_IN_IMAGES))}'
+    return render.replace(out=str(folder))
 
 
-def _train_options(
-    grid: Grid, setup: Setup, cell: Cell, budget: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Join the options of a cell: preset, extractor, setup, grid, cell, budget."""
-    options = merge(setup.train, grid.train, cell.train, budget)
-    preset = options.pop('preset', '')
-    below = read_mapping(preset_path(preset)) if preset else {}
-    detector = merge(below, options).get('detector', {})
-    extractor = setup.extractors.get(detector.get('backbone', TrainConfig().detector.backbone), {})
-    stands_for = {key: extractor[key] for key in extractor if key == 'backbone'}
-    return merge(below, {'detector': extractor}, options, {'detector': stands_for})
+def real_folder(camera: CameraSetup, share: float, out: Path) -> Path:
+    """Return where the split of a camera's real frames is kept.
+
+    Raises:
+        ConfigError: an annotation file is missing.
+    """
+    for real in camera.real:
+        if not Path(real.annotations).is_file():
+            raise ConfigError(f'{camera.name}, {real.name}: no such file: {real.annotations}')
+    sets = [[to_mapping(real), file_digest(Path(real.annotations))] for real in camera.real]
+    key = digest(share, class_names(camera), sets)
+    return out / 'data' / f'{slug(camera.name)}-real-{key}'
+
+
+def class_names(camera: CameraSetup) -> tuple[str, ...]:
+    """Return the names of a camera's objects.
+
+    Raises:
+        ConfigError: the objects file is missing or lists none.
+    """
+    path = Path(camera.synthesize.get('objects', ''))
+    rows = read_mapping(path).get('objects')
+    try:
+        return tuple(str(row['name']) for row in rows or ())
+    except (KeyError, TypeError):
+        raise ConfigError(f'{path}: wanted a list of objects, each with a name') from None
 
 
 def _files_of(train: TrainConfig) -> list[str]:
-    """Return hashes of the files that a run rests on: with other contents it is another run."""
-    backbone = train.detector.backbone.rpartition(':')[0]
-    paths = (train.detector.weights, backbone, train.val_annotations)
+    """Return digests of the files that a run reads: with other contents it is another run."""
+    extractor = train.detector.backbone.rpartition(':')[0]
+    paths = (train.detector.weights, extractor, train.val_annotations)
     return [file_digest(Path(path)) for path in paths if path and Path(path).is_file()]
 
 
@@ -156,33 +201,14 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def real_folder(camera: Camera, share: float, out: Path) -> Path:
-    """Return where the split of a camera's real frames is kept.
-
-    Raises:
-        ConfigError: an annotation file is missing.
-    """
-    for real in camera.real:
-        if not Path(real.annotations).is_file():
-            raise ConfigError(f'{camera.name}, {real.name}: no such file: {real.annotations}')
-    sets = [[*vars(real).values(), file_digest(Path(real.annotations))] for real in camera.real]
-    facts = [share, class_names(camera), *sets]
-    return out / 'data' / f'{slug(camera.name)}-real-{digest(facts)}'
+def _options(config: Options, besides: Sequence[str]) -> dict[str, Any]:
+    """Return all options, also those at their defaults, which another version may change."""
+    return {key: value for key, value in to_mapping(config).items() if key not in besides}
 
 
-def changed(config: Options, besides: Sequence[str]) -> dict[str, Any]:
-    """Return the options that differ from their defaults: new options leave old runs valid."""
-    default = {name: value for name, _, value in leaves(type(config)())}
-    return {
-        name: value
-        for name, _, value in leaves(config)
-        if name not in besides and value != default[name]
-    }
-
-
-def digest(facts: Any) -> str:
-    """Return a short name of nested plain values."""
-    text = json.dumps(facts, sort_keys=True, default=str)
+def digest(*facts: Any) -> str:
+    """Return a short name of nested plain values and of this version of the package."""
+    text = json.dumps([__version__, *facts], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from synth_detect_ros.dataset.coco import read_coco
-from synth_detect_ros.dataset.files import write_atomic
+from synth_detect_ros.dataset.files import make_folder, write_atomic
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.experiments.grid import RealSet
 
@@ -21,24 +21,20 @@ def split_by_time(content: Mapping[str, Any], share: float) -> tuple[Coco, Coco]
 
     Args:
         content: COCO mapping, images in the order in which they were taken.
-        share: of the images that come first.
+        share: of the images that come first, 0..1.
 
     Raises:
         DatasetError: one of the parts would be empty.
     """
-    count = round(share * len(content['images']))
-    if not 0 < count < len(content['images']):
-        raise DatasetError(
-            f'{len(content["images"])} real images are too few to split at {share:.0%}'
-        )
     images = content['images']
-    return _part(content, images[:count]), _part(content, images[count:])
-
-
-def _part(content: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> Coco:
-    ids = {image['id'] for image in images}
-    rows = [row for row in content['annotations'] if row['image_id'] in ids]
-    return {'images': list(images), 'annotations': rows, 'categories': content['categories']}
+    count = round(share * len(images))
+    if not 0 < count < len(images):
+        raise DatasetError(f'{len(images)} real images are too few to split at {share:.0%}')
+    first = {image['id'] for image in images[:count]}
+    return (
+        _keep(content, 'images', 'image_id', lambda image: image['id'] in first),
+        _keep(content, 'images', 'image_id', lambda image: image['id'] not in first),
+    )
 
 
 def only_classes(content: Mapping[str, Any], classes: Sequence[str], source: str) -> Coco:
@@ -47,12 +43,21 @@ def only_classes(content: Mapping[str, Any], classes: Sequence[str], source: str
     Raises:
         DatasetError: none of the classes is there.
     """
-    kept = [row for row in content['categories'] if row['name'] in classes]
-    if not kept:
+    kept = _keep(content, 'categories', 'category_id', lambda row: row['name'] in classes)
+    if not kept['categories']:
         raise DatasetError(f'{source}: none of the classes {", ".join(classes)} is in it')
-    ids = {row['id'] for row in kept}
-    rows = [row for row in content['annotations'] if row['category_id'] in ids]
-    return {'images': content['images'], 'annotations': rows, 'categories': kept}
+    return kept
+
+
+def _keep(
+    content: Mapping[str, Any], part: str, key: str, wanted: Callable[[Mapping[str, Any]], bool]
+) -> Coco:
+    """Return a COCO mapping with some rows of a part, and the annotations that name them."""
+    rows = [row for row in content[part] if wanted(row)]
+    ids = {row['id'] for row in rows}
+    annotations = [row for row in content['annotations'] if row[key] in ids]
+    images, categories = content['images'], content['categories']
+    return {'images': images, 'annotations': annotations, 'categories': categories, part: rows}
 
 
 def write_split(
@@ -63,7 +68,7 @@ def write_split(
     Args:
         real: sets of the camera.
         classes: that count; annotations of others are left out.
-        share: of each set that is trained on.
+        share: of each set that is trained on, 0..1.
         folder: gets train/images, train/annotations.json and test/<set>.json.
 
     Returns:
@@ -71,11 +76,11 @@ def write_split(
     """
     tests: dict[str, Path] = {}
     parts: list[tuple[RealSet, Coco]] = []
+    make_folder(folder / 'test')
     for item in real:
         content = only_classes(read_coco(Path(item.annotations)), classes, item.annotations)
         first, rest = split_by_time(content, share)
         tests[item.name] = folder / 'test' / f'{item.name}.json'
-        tests[item.name].parent.mkdir(parents=True, exist_ok=True)
         write_atomic(tests[item.name], json.dumps(rest).encode())
         parts.append((item, first))
     train = folder / 'train'
@@ -84,37 +89,37 @@ def write_split(
     return tests
 
 
-def _excluded(row: Mapping[str, Any], item: RealSet) -> bool:
-    return bool(item.exclude and row.get(item.exclude))
-
-
 def _write_training_set(
     parts: Sequence[tuple[RealSet, Coco]], classes: Sequence[str], folder: Path
 ) -> None:
     """Write the parts as one data set; file names are prefixed with the set's.
 
-    Images with an excluded annotation are left out.
+    Images with an excluded annotation are left out: an object without its box would be learnt as
+    background.
     """
-    (folder / 'images').mkdir(parents=True, exist_ok=True)
-    ids = {name: label for label, name in enumerate(classes, start=1)}
+    make_folder(folder / 'images')
+    category_ids = {name: label for label, name in enumerate(classes, start=1)}
     images: list[Coco] = []
     annotations: list[Coco] = []
     for item, content in parts:
         names = {row['id']: row['name'] for row in content['categories']}
-        numbers: dict[int, int] = {}
-        poor = {row['image_id'] for row in content['annotations'] if _excluded(row, item)}
+        excluded = {
+            row['image_id']
+            for row in content['annotations']
+            if item.exclude and row.get(item.exclude)
+        }
+        new_ids: dict[int, int] = {}
         for row in content['images']:
-            if row['id'] in poor:  # an object without its box would be learnt as background
-                continue
-            name = f'{item.name}_{row["file_name"].replace("/", "_")}'
-            shutil.copyfile(Path(item.images) / row['file_name'], folder / 'images' / name)
-            numbers[row['id']] = len(images)
-            images.append({**row, 'id': numbers[row['id']], 'file_name': name})
+            if row['id'] not in excluded:
+                name = f'{item.name}_{row["file_name"].replace("/", "_")}'
+                shutil.copyfile(Path(item.images) / row['file_name'], folder / 'images' / name)
+                new_ids[row['id']] = len(images)
+                images.append({**row, 'id': len(images), 'file_name': name})
         for row in content['annotations']:
-            if row['image_id'] not in poor:
-                where = {'image_id': numbers[row['image_id']], 'id': len(annotations) + 1}
-                category = ids[names[row['category_id']]]
-                annotations.append({**row, **where, 'category_id': category})
-    categories = [{'id': label, 'name': name} for name, label in ids.items()]
+            if row['image_id'] in new_ids:
+                ids = {'id': len(annotations) + 1, 'image_id': new_ids[row['image_id']]}
+                category = category_ids[names[row['category_id']]]
+                annotations.append({**row, **ids, 'category_id': category})
+    categories = [{'id': label, 'name': name} for name, label in category_ids.items()]
     content = {'images': images, 'annotations': annotations, 'categories': categories}
     write_atomic(folder / 'annotations.json', json.dumps(content).encode())

@@ -55,14 +55,14 @@ def draw_detections(
         if detections.masks is not None:
             draw_mask(canvas, detections.masks[i], colour, alpha)
         text = f'{classes[label]} {detections.scores[i]:.2f}'
-        _draw_boxes(canvas, detections.boxes[i : i + 1], [text], colour)
+        draw_boxes(canvas, detections.boxes[i : i + 1], [text], colour)
     return canvas
 
 
 def draw_mask(
     canvas: NDArray[np.uint8], mask: NDArray[np.bool_], colour: Colour, alpha: float
 ) -> None:
-    """Tint the pixels of a (H, W) mask in place."""
+    """Tint the pixels of a (H, W) bool mask on an (H, W, 3) uint8 RGB image, in place."""
     region = bounding_slices(mask)
     if not mask[region].size:
         return
@@ -72,28 +72,16 @@ def draw_mask(
 
 
 def draw_boxes(
-    image: NDArray[np.uint8], boxes: ArrayLike, labels: Sequence[str], colour: Colour
-) -> NDArray[np.uint8]:
-    """Draw boxes with a text each.
+    canvas: NDArray[np.uint8], boxes: ArrayLike, labels: Sequence[str], colour: Colour
+) -> None:
+    """Draw boxes with a text each, in place; lines run along their outermost pixels, inwards.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        canvas: (H, W, 3) uint8 RGB, contiguous.
         boxes: (N, 4) boxes [px, edges]; what lies outside the image is cut off.
         labels: N texts; empty ones are not drawn.
         colour: RGB.
-
-    Returns:
-        (H, W, 3) uint8 RGB copy. The line runs along the box's outermost pixels, inwards.
     """
-    canvas = np.ascontiguousarray(image.copy())
-    _draw_boxes(canvas, boxes, labels, colour)
-    return canvas
-
-
-def _draw_boxes(
-    canvas: NDArray[np.uint8], boxes: ArrayLike, labels: Sequence[str], colour: Colour
-) -> None:
-    """Draw on the image itself."""
     thickness = line_width(canvas)
     corners = pixels_from_edges(np.asarray(boxes, np.float64).reshape(-1, 2, 2))
     inside = np.array([[0.5], [-0.5]])  # from the edges to the first and last pixel centre

@@ -11,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools.coco import COCO
 
 from synth_detect_ros.bundle import MODEL, read_bundle_info
 from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set, spread
@@ -24,7 +23,7 @@ from synth_detect_ros.geometry.boxes import xyxy_from_xywh
 from synth_detect_ros.report.overlay import class_colour, draw_boxes, draw_mask
 
 Image = NDArray[np.uint8]
-CELL_WIDTH, GAP = 400, 6  # [px]; four cells fill a screen
+TILE_WIDTH, GAP = 400, 6  # [px]; four tiles fill a screen
 MASK_ALPHA = 0.35
 
 
@@ -49,13 +48,14 @@ def show(folder: Path, out: Path, count: int) -> str:
         return describe_bundle(read_bundle_info(folder))
     if (folder / COCO_FILE).is_file():
         coco = read_coco(folder / COCO_FILE)
-        text, cells = describe_dataset(coco), dataset_cells(folder / IMAGES_FOLDER, coco, count)
+        text = describe_dataset(coco)
+        pictures = dataset_pictures(folder / IMAGES_FOLDER, coco, count)
     else:
         backgrounds = read_background_set(folder)
         text = describe_backgrounds(backgrounds)
-        cells = [backgrounds.read(i) for i in spread(len(backgrounds), count)]
+        pictures = [backgrounds.read(i) for i in spread(len(backgrounds), count)]
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(out, encode_image(contact_sheet(cells), 'png'))
+    write_atomic(out, encode_image(contact_sheet(pictures), 'png'))
     return f'{text}\npicture: {out}'
 
 
@@ -66,46 +66,49 @@ def contact_sheet(images: Sequence[Image]) -> Image:
         images: at least one (H, W, 3) uint8 RGB, of any sizes.
 
     Returns:
-        (H, W, 3) uint8 RGB; each image is scaled to the cell width, rows as high as the highest.
+        (H, W, 3) uint8 RGB; each image is scaled to the tile width, rows as high as the highest.
     """
-    cells = []
+    tiles = []
     for image in images:
-        height = max(1, round(image.shape[0] * CELL_WIDTH / image.shape[1]))
-        cells.append(cv2.resize(image, (CELL_WIDTH, height), interpolation=cv2.INTER_AREA))
-    columns = math.ceil(math.sqrt(len(cells)))
-    cell_height = max(len(cell) for cell in cells)
-    rows = math.ceil(len(cells) / columns)
-    size = (rows * (cell_height + GAP) + GAP, columns * (CELL_WIDTH + GAP) + GAP, 3)
+        height = max(1, round(image.shape[0] * TILE_WIDTH / image.shape[1]))
+        tiles.append(cv2.resize(image, (TILE_WIDTH, height), interpolation=cv2.INTER_AREA))
+    columns = math.ceil(math.sqrt(len(tiles)))
+    rows, highest = math.ceil(len(tiles) / columns), max(map(len, tiles))
+    size = (rows * (highest + GAP) + GAP, columns * (TILE_WIDTH + GAP) + GAP, 3)
     sheet = np.full(size, 255, np.uint8)
-    for k, cell in enumerate(cells):
-        y = GAP + k // columns * (cell_height + GAP)
-        x = GAP + k % columns * (CELL_WIDTH + GAP)
-        sheet[y : y + len(cell), x : x + CELL_WIDTH] = cell
+    for k, tile in enumerate(tiles):
+        y = GAP + k // columns * (highest + GAP)
+        x = GAP + k % columns * (TILE_WIDTH + GAP)
+        sheet[y : y + len(tile), x : x + TILE_WIDTH] = tile
     return sheet
 
 
-def dataset_cells(images: Path, coco: dict[str, Any], count: int) -> list[Image]:
-    """Return pictures of a COCO data set's images with their masks, boxes and names."""
+def dataset_pictures(images: Path, coco: dict[str, Any], count: int) -> list[Image]:
+    """Return pictures of a COCO data set with masks, boxes, names and visible shares.
+
+    Args:
+        images: folder that `file_name` is relative to.
+        coco: COCO mapping.
+        count: of pictures at most, spread evenly over the set.
+
+    Returns:
+        (H, W, 3) uint8 RGB pictures.
+    """
     index = quiet_coco(coco)
     labels = {row['id']: label for label, row in enumerate(coco['categories'])}
     pictures = []
     for i in spread(len(coco['images']), count):
         entry = coco['images'][i]
-        image = read_image(images / entry['file_name'])
-        pictures.append(draw_annotations(image, index, entry['id'], labels))
+        canvas = read_image(images / entry['file_name'])
+        for row in index.imgToAnns[entry['id']]:
+            colour = class_colour(labels[row['category_id']])
+            if row.get('segmentation'):
+                draw_mask(canvas, index.annToMask(row).astype(bool), colour, MASK_ALPHA)
+            name = index.cats[row['category_id']]['name']
+            visible = f' {row["visib_fract"]:.0%} visible' if 'visib_fract' in row else ''
+            draw_boxes(canvas, xyxy_from_xywh(row['bbox']), [f'{name}{visible}'], colour)
+        pictures.append(canvas)
     return pictures
-
-
-def draw_annotations(image: Image, coco: COCO, image_id: int, labels: dict[int, int]) -> Image:
-    """Draw the masks, boxes and names of one image's annotations."""
-    canvas = image.copy()
-    for row in coco.imgToAnns[image_id]:
-        colour = class_colour(labels[row['category_id']])
-        if row.get('segmentation'):
-            draw_mask(canvas, coco.annToMask(row).astype(bool), colour, MASK_ALPHA)
-        name = coco.cats[row['category_id']]['name']
-        canvas = draw_boxes(canvas, xyxy_from_xywh(row['bbox']), [name], colour)
-    return canvas
 
 
 def describe_dataset(coco: dict[str, Any]) -> str:

@@ -4,22 +4,24 @@ import json
 import shutil
 from functools import partial
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 import tiny
 import yaml
 
+from synth_detect_ros import __version__
 from synth_detect_ros.config import ExperimentConfig, ExportConfig
 from synth_detect_ros.errors import ConfigError, DatasetError, WeightsError
 from synth_detect_ros.evaluation.evaluate import evaluate
 from synth_detect_ros.experiments import experiment as module
-from synth_detect_ros.experiments.execute import CellError, Pool
+from synth_detect_ros.experiments import plan as plan_module
 from synth_detect_ros.experiments.experiment import experiment
 from synth_detect_ros.experiments.grid import merge, read_grid, read_setup
-from synth_detect_ros.experiments.page import write_plots
+from synth_detect_ros.experiments.page import write_page
 from synth_detect_ros.experiments.plan import choose, file_digest, plan
+from synth_detect_ros.experiments.processes import CommandError, ProcessPool
 from synth_detect_ros.experiments.real_split import split_by_time, write_split
+from synth_detect_ros.report.plots import curves
 from synth_detect_ros.training.train import train
 
 ROOT = Path(__file__).parents[2]
@@ -65,10 +67,10 @@ def config(tmp_path: Path, setup_file: Path, grid_file: Path, monkeypatch) -> Ex
         try:
             train(options) if name == 'train' else evaluate(options)
         except WeightsError as error:
-            raise CellError(str(error)) from error
+            raise CommandError(str(error)) from error
 
     monkeypatch.setattr(module, 'synthesize', render)
-    monkeypatch.setattr(Pool, 'command', command)
+    monkeypatch.setattr(ProcessPool, 'command', command)
     return ExperimentConfig(grid=str(grid_file), setup=str(setup_file), out=str(tmp_path / 'out'))
 
 
@@ -80,15 +82,15 @@ def test_grid_runs_once_goes_on_and_tells_failures(config: ExperimentConfig) -> 
     for name in ('naive', 'twin'):
         assert rows[name]['steps'] == 2 and rows[name]['scores']['room']['images'] == 4
     page = (out / 'grid/index.html').read_text()
-    plot = ElementTree.parse(out / 'grid/plots/cam_room_boxes_bars.svg').getroot()
-    texts = [node.text for node in plot.iter('{http://www.w3.org/2000/svg}text')]
+    plot = (out / 'grid/plots/cam_room_boxes_bars.svg').read_text()
     score = rows['naive']['scores']['room']['bbox']['AP50']
-    assert texts[:2] == ['naive', f'{score:.3f}']
+    assert '>naive</text>' in plot and f'>{score:.3f}</text>' in plot and plot in page
     markdown = (out / 'grid/results.md').read_text()
     recall = f'{rows["naive"]["scores"]["room"]["bbox"]["AR100"]:.3f}'
     for text in (page, markdown):
         assert 'Two ways' in text and 'twin' in text and recall in text and 'gone' in text
 
+    assert rows['naive']['version'] == __version__ and 'not counted' not in markdown
     trained = {p: p.stat().st_mtime_ns for p in out.glob('runs/*/bundle/weights.safetensors')}
     shutil.rmtree(Path(rows['twin']['folder']) / 'scores')
     assert experiment(config) == 1
@@ -98,7 +100,7 @@ def test_grid_runs_once_goes_on_and_tells_failures(config: ExperimentConfig) -> 
 
 
 def test_command_that_fails_tells_its_error_and_frees_its_cores(tmp_path: Path) -> None:
-    pool = Pool(1)
+    pool = ProcessPool(1)
     options = ExportConfig(dataset=str(tmp_path / 'gone'), out=str(tmp_path / 'out'))
     task = partial(pool.command, 'export', options, tmp_path / 'cell')
     errors = pool.map([task, task], lambda done, total: None)
@@ -152,24 +154,26 @@ def test_settings_reach_every_cell_and_budgets_multiply(grid_file, setup_file, t
 
 
 def test_scores_over_a_budget_become_curves(tmp_path) -> None:
-    rows = [
+    results = [
         {
             **{'camera': 'cam', 'cell': 'naive', 'budget': {'steps': n}, 'error': ''},
-            **{'steps': n, 'seconds': 60.0 * n, 'threads': 1},
+            **{'steps': n, 'seconds': 60.0 * n, 'threads': 1, 'cores': 1, 'cpu': 'a processor'},
             'scores': {'room': {'bbox': {'AP': 0.1, 'AP50': n / 4, 'AP75': 0, 'AR100': 0}}},
         }
         for n in (1, 2, 4)
     ]
-    write_plots(read_grid('policies'), rows, tmp_path)
-    assert {p.stem for p in (tmp_path / 'plots').iterdir()} == {
-        'cam_room_boxes_minutes', 'cam_room_boxes_steps',
-    }  # fmt: skip
-    plot = ElementTree.parse(tmp_path / 'plots' / 'cam_room_boxes_steps.svg').getroot()
-    (line,) = plot.iter('{http://www.w3.org/2000/svg}polyline')
-    (x0, y0), (x1, y1), (x2, y2) = (map(float, p.split(',')) for p in line.get('points').split())
-    # Twice the steps, half of the way; a score of 1 is the top of the axis.
-    assert (x1 - x0) * 2 == pytest.approx(x2 - x1, abs=0.2)
-    assert (y0 - y1) * 2 == pytest.approx(y1 - y2, abs=0.2) and y2 == 10
+    write_page(read_grid('policies'), results, '', tmp_path)
+    plots = {path.stem: path.read_text() for path in (tmp_path / 'plots').iterdir()}
+    assert set(plots) == {'cam_room_boxes_minutes', 'cam_room_boxes_steps'}
+    wanted = curves(
+        {'naive': ([1, 2, 4], [0.25, 0.5, 1])},
+        'steps',
+        'mAP@.5 over steps, one training a point',
+        top=1.0,
+    )
+    assert plots['cam_room_boxes_steps'] == wanted
+    page = (tmp_path / 'index.html').read_text()
+    assert all(plot in page for plot in plots.values()) and '1 of 1 cores of a processor' in page
 
 
 def test_equal_cells_are_one_run(tmp_path, setup_file) -> None:
@@ -180,6 +184,46 @@ def test_equal_cells_are_one_run(tmp_path, setup_file) -> None:
     assert one == two != other
     two.mkdir(parents=True)
     assert [run.folder for run in plan(grid, setup, tmp_path / 'out')] == [one, two, other]
+
+
+def test_other_version_is_another_run_and_the_old_one_is_told_apart(
+    config: ExperimentConfig, monkeypatch, caplog
+) -> None:
+    out = Path(config.out)
+    experiment(config)
+    before = {path.parent.name for path in out.glob('runs/*/trained.json')}
+    monkeypatch.setattr(plan_module, '__version__', '9.9.9')
+    monkeypatch.setattr(module, '__version__', '9.9.9')
+    experiment(config)
+    after = {path.parent.name for path in out.glob('runs/*/trained.json')}
+    assert before < after and len(after) == 2 * len(before)
+    page, markdown = ((out / 'grid' / f).read_text() for f in ('index.html', 'results.md'))
+    for text in (page, markdown, caplog.text):
+        assert 'Kept, and not counted here' in text and 'synth_detect_ros than 9.9.9' in text
+        assert all(f'{name} (version {__version__})' in text for name in before)
+        assert not any(name in text for name in after - before)
+    rows = {r['cell']: r for r in json.loads((out / 'grid/results.json').read_text())['rows']}
+    assert rows['naive']['version'] == '9.9.9'
+
+
+@pytest.mark.parametrize(
+    ('name', 'option'), [('TrainConfig', {'batch': 7}), ('SynthesizeConfig', {'seed': 7})]
+)
+def test_other_default_is_another_run(name, option, grid_file, setup_file, tmp_path, monkeypatch):
+    now = getattr(plan_module, name)
+
+    class Later(now):
+        """The same in a version that has another default."""
+
+        def __init__(self, **values) -> None:
+            super().__init__(**{**option, **values})
+
+    grid, setup = read_grid(str(grid_file)), read_setup(setup_file)
+    before = plan(grid, setup, tmp_path)[0]
+    monkeypatch.setattr(plan_module, name, Later)
+    after = plan(grid, setup, tmp_path)[0]
+    assert before.folder != after.folder
+    assert (before.render.out != after.render.out) == (name == 'SynthesizeConfig')
 
 
 @pytest.mark.parametrize('changed', ['real/annotations.json', 'weights.pth'])
@@ -219,13 +263,13 @@ def test_paths_in_a_grid_are_relative_to_its_file(tmp_path, setup_file, monkeypa
 
 
 def test_seat_is_given_back_when_a_process_cannot_start(tmp_path, monkeypatch) -> None:
-    pool = Pool(1)
+    pool = ProcessPool(1)
     options = ExportConfig(dataset=str(tmp_path / 'gone'), out=str(tmp_path / 'out'))
     monkeypatch.setattr('subprocess.Popen', lambda *_, **__: (_ for _ in ()).throw(OSError('no')))
     with pytest.raises(OSError, match='no'):
         pool.command('export', options, tmp_path / 'cell')
     monkeypatch.undo()
-    with pytest.raises(CellError, match='gone'):
+    with pytest.raises(CommandError, match='gone'):
         pool.command('export', options, tmp_path / 'cell')
 
 

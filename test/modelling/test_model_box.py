@@ -15,7 +15,6 @@ from synth_detect_ros.dataset.inputs import read_inputs
 from synth_detect_ros.errors import ConfigError, GeometryError, StorageError
 from synth_detect_ros.geometry.camera import Camera, project
 from synth_detect_ros.modelling.box_file import read_box
-from synth_detect_ros.modelling.corner_page import write_corner_page
 from synth_detect_ros.modelling.cuboid import (
     FACES,
     atlas,
@@ -29,6 +28,7 @@ from synth_detect_ros.modelling.rectify import check_corners, rectify, sharpness
 from synth_detect_ros.modelling.turntable import view_pose
 from synth_detect_ros.rendering.mesh import LARGEST_TEXTURE, load_mesh
 from synth_detect_ros.rendering.renderer import Instance, Light, Material, get_renderer
+from synth_detect_ros.report.corner_page import write_corner_page
 
 SIZE = (0.3, 0.2, 0.1)
 COLOURS = {

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from synth_detect_ros.report.overlay import GREEN, class_colour, draw_boxes, draw_detections
+from synth_detect_ros.report import overlay
+from synth_detect_ros.report.overlay import GREEN, class_colour, draw_detections
 from synth_detect_ros.structures import Detections
 
 
@@ -14,6 +15,11 @@ def detections(boxes, masks=None):
     boxes = np.array(boxes, np.float64).reshape(count, 4)
     scores = np.linspace(0.9, 0.5, count)
     return Detections(np.arange(count), scores, boxes, masks)
+
+
+def draw_boxes(canvas, boxes, labels):
+    overlay.draw_boxes(canvas, boxes, labels, GREEN)
+    return canvas
 
 
 def test_nothing_found_leaves_the_image_as_it_is():
@@ -29,14 +35,14 @@ def test_drawing_does_not_touch_the_input():
 
 @pytest.mark.parametrize('size', [(60, 80), (960, 1280)])
 def test_line_of_a_box_covers_exactly_its_outermost_pixels(size):
-    drawn = draw_boxes(image(*size), [[10, 20, 31, 41]], [''], GREEN)
+    drawn = draw_boxes(image(*size), [[10, 20, 31, 41]], [''])
     rows, columns = np.nonzero((drawn != image(*size)).any(axis=2))
     assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (10, 20, 31, 41)
     assert (drawn[30, 20] == 100).all()
 
 
 def test_box_of_one_pixel_colours_one_pixel():
-    drawn = draw_boxes(image(), [[10, 20, 11, 21]], [''], GREEN)
+    drawn = draw_boxes(image(), [[10, 20, 11, 21]], [''])
     assert np.argwhere((drawn != image()).any(axis=2)).tolist() == [[20, 10]]
 
 
@@ -65,6 +71,6 @@ def test_best_detection_lies_on_top():
 
 @pytest.mark.parametrize('box', [[-50, -50, -10, -10], [70, 50, 500, 400], [0, 0, 80, 60]])
 def test_boxes_beyond_the_border_are_cut_off(box):
-    drawn = draw_boxes(image(), [box], ['a long name of a class'], GREEN)
+    drawn = draw_boxes(image(), [box], ['a long name of a class'])
     assert drawn.shape == (60, 80, 3)
     assert (drawn != image()).any()

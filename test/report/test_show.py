@@ -8,7 +8,7 @@ from synth_detect_ros.dataset.backgrounds import spread
 from synth_detect_ros.errors import BackgroundError, BundleError, DatasetError
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.report.overlay import class_colour
-from synth_detect_ros.report.show import CELL_WIDTH, GAP, contact_sheet, show
+from synth_detect_ros.report.show import GAP, TILE_WIDTH, contact_sheet, show
 
 
 @pytest.mark.parametrize('length', [1, 2, 5, 100])
@@ -27,8 +27,8 @@ def test_every_image_is_on_the_sheet_once(count):
     images = [np.full((*shapes[i % 3], 3), colours[i], np.uint8) for i in range(count)]
     sheet = contact_sheet(images)
     for i, colour in enumerate(colours):
-        height = round(images[i].shape[0] * CELL_WIDTH / images[i].shape[1])
-        assert (sheet == colour).all(axis=2).sum() == CELL_WIDTH * height
+        height = round(images[i].shape[0] * TILE_WIDTH / images[i].shape[1])
+        assert (sheet == colour).all(axis=2).sum() == TILE_WIDTH * height
     assert (sheet[:GAP] == 255).all() and (sheet[:, -GAP:] == 255).all()
 
 
@@ -38,7 +38,7 @@ def test_data_set_is_counted_and_pictured(tmp_path):
     assert 'data set: 5 images of 128x96 pixels' in text
     assert 'red: 3 instances' in text and 'green: 2 instances' in text
     sheet = cv2.imread(str(tmp_path / 'new/sheet.png'))[..., ::-1]
-    assert sheet.shape[1] == 2 * CELL_WIDTH + 3 * GAP
+    assert sheet.shape[1] == 2 * TILE_WIDTH + 3 * GAP
     # image 0 is red: its mask is tinted with the colour of class 0
     tint = 0.65 * np.array(tiny.COLOURS[0]) + 0.35 * np.array(class_colour(0))
     assert (np.abs(sheet.astype(int) - tint).max(axis=2) < 4).sum() > 1000

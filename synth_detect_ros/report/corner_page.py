@@ -6,15 +6,14 @@ One self-contained file, so that it works on any machine with a browser, also fa
 from __future__ import annotations
 
 import base64
-import json
 import os
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 from synth_detect_ros.dataset.files import decode_image, make_folder, write_atomic
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.modelling.cuboid import FACES
+from synth_detect_ros.report.pages import TEMPLATES, render_page
 
 PAGE = 'corners.html'
 # Media type by the first bytes of a file.
@@ -36,11 +35,11 @@ def write_corner_page(photos: Sequence[Path], folder: Path) -> Path:
         StorageError: the page cannot be written.
     """
     entries = [_entry(photo, folder) for photo in photos]
-    facts = json.dumps({'photos': entries, 'faces': list(FACES)}).replace('</', '<\\/')
-    template = resources.files(__package__).joinpath('corners.html').read_text()
+    facts = {'photos': entries, 'faces': list(FACES)}
     make_folder(folder)
     page = folder / PAGE
-    write_atomic(page, template.replace('/*FACTS*/', facts).encode())
+    template = TEMPLATES / 'corners.html.j2'
+    write_atomic(page, render_page(template, title='Corners of a box', facts=facts))
     return page
 
 
