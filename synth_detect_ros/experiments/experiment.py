@@ -72,9 +72,7 @@ def experiment(
     if older := superseded(runs, out):
         logger.warning(older)
     tests = {camera.name: tests_of(camera, grid, out) for camera in setup.cameras}
-    for render in {run.render.out: run.render for run in chosen if run.render}.values():
-        logger.info('data set %s', render.out)
-        synthesize(render)
+    _render(chosen)
     folder = out / slug(Path(config.grid).stem)
     write = functools.partial(write_experiment, grid, runs, tests, folder=folder)
 
@@ -83,11 +81,17 @@ def experiment(
         report(done, total)
 
     pool, once = ProcessPool(config.jobs), {run.folder: run for run in chosen}
-
     tasks = [functools.partial(run_cell, pool, r, tests[r.camera.name]) for r in once.values()]
     errors = dict(zip(once, pool.map(tasks, note), strict=True))
     write(errors)
     return sum(bool(errors[run.folder]) for run in chosen)
+
+
+def _render(runs: Sequence[Run]) -> None:
+    """Make the data sets of some runs, each once."""
+    for render in {run.render.out: run.render for run in runs if run.render}.values():
+        logger.info('data set %s', render.out)
+        synthesize(render)
 
 
 def write_experiment(

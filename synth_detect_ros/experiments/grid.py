@@ -100,14 +100,11 @@ def read_setup(path: Path) -> Setup:
         row['synthesize'] = _synthesize(row.get('synthesize', {}), folder)
         row['real'] = [resolve_paths(RealSet, part, folder) for part in _rows(row, 'real', path)]
     setup = build(Setup, mapping, str(path))
-    _check_names([camera.name for camera in setup.cameras], f'{path}: cameras')
-    for camera in setup.cameras:
-        _check_names([real.name for real in camera.real], f'{path}: real sets of {camera.name}')
-        for real in camera.real:
-            if not real.images or not real.annotations:
-                raise ConfigError(f'{path}: {real.name}: give images and annotations')
-            if real.name == SYNTHETIC:
-                raise ConfigError(f'{path}: {SYNTHETIC} is the name of held-out renderings')
+    for real in (real for camera in setup.cameras for real in camera.real):
+        if not real.images or not real.annotations:
+            raise ConfigError(f'{path}: {real.name}: give images and annotations')
+        if real.name == SYNTHETIC:
+            raise ConfigError(f'{path}: {SYNTHETIC} is the name of held-out renderings')
     return setup
 
 
@@ -120,9 +117,7 @@ def read_grid(name: str, overrides: Sequence[str] = ()) -> Grid:
     path = Path(name)
     path = path if path.is_file() else experiment_path(name)
     folder, mapping = path.absolute().parent, read_mapping(path)
-    grid = build(Grid, mapping, str(path))
-    _check_names([cell.name for cell in grid.cells], f'{path}: cells')
-    top: dict[str, Any] = {'budgets': copy.deepcopy(grid.budgets)}
+    top: dict[str, Any] = {'budgets': _group(mapping, 'budgets', path)}
     apply_overrides(top, overrides)
     given = _resolved(top, Path.cwd(), '--set')
     unknown = set(top) - {'train', 'synthesize', 'budgets'}
@@ -131,12 +126,10 @@ def read_grid(name: str, overrides: Sequence[str] = ()) -> Grid:
             f'--set {unknown.pop()}: wanted train.<option>, '
             'synthesize.<option> or budgets.<option>'
         )
-    mapping['budgets'] = top['budgets']
-    mapping |= _resolved(mapping, folder, path)
-    cells = [(row, _resolved(row, folder, path)) for row in mapping['cells']]
-    mapping['cells'] = [
-        {**row, **{key: merge(own[key], given[key]) for key in own}} for row, own in cells
-    ]
+    mapping |= {'budgets': top['budgets'], **_resolved(mapping, folder, path)}
+    for row in _rows(mapping, 'cells', path):
+        own = _resolved(row, folder, path)
+        row |= {key: merge(own[key], given[key]) for key in own}
     return build(Grid, mapping, str(path))
 
 
@@ -160,14 +153,19 @@ def _group(mapping: Mapping[str, Any], key: str, source: object) -> dict[str, An
     return dict(value or {})
 
 
-def merge(base: Mapping[str, Any], *above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return nested mappings joined; the later ones win."""
-    joined = copy.deepcopy(dict(base))
-    for mapping in above:
-        for key, value in mapping.items():
-            both = isinstance(value, Mapping) and isinstance(joined.get(key), Mapping)
-            joined[key] = merge(joined[key], value) if both else copy.deepcopy(value)
-    return joined
+def _rows(mapping: Mapping[str, Any], key: str, source: object) -> list[dict[str, Any]]:
+    """Return a list of named mappings.
+
+    Raises:
+        ConfigError: it is something else, empty, or a name is missing or stands there twice.
+    """
+    rows = mapping.get(key)
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise ConfigError(f'{source}: {key}: wanted a list of mappings, at least one')
+    names = [str(row.get('name') or '') for row in rows]
+    if not all(names) or len(set(names)) < len(names):
+        raise ConfigError(f'{source}: {key}: each wants a name of its own, got {names}')
+    return rows
 
 
 def _synthesize(value: Any, folder: Path) -> Any:
@@ -178,13 +176,11 @@ def _synthesize(value: Any, folder: Path) -> Any:
     return resolve_paths(SynthesizeConfig, value, folder) if isinstance(value, dict) else value
 
 
-def _rows(mapping: Mapping[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
-    rows = mapping.get(key)
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise ConfigError(f'{path}: {key}: wanted a list of mappings, at least one')
-    return rows
-
-
-def _check_names(names: Sequence[str], source: str) -> None:
-    if not names or not all(names) or len(set(names)) < len(names):
-        raise ConfigError(f'{source}: wanted at least one, each with a name of its own')
+def merge(base: Mapping[str, Any], *above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested mappings joined; the later ones win."""
+    joined = copy.deepcopy(dict(base))
+    for mapping in above:
+        for key, value in mapping.items():
+            both = isinstance(value, Mapping) and isinstance(joined.get(key), Mapping)
+            joined[key] = merge(joined[key], value) if both else copy.deepcopy(value)
+    return joined

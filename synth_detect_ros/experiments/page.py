@@ -31,15 +31,12 @@ def write_page(grid: Grid, results: Sequence[RunResult], superseded: str, folder
         superseded: a sentence about older runs that do not count; '' where there are none.
         folder: of the results.
     """
-    tables = []
-    for table in score_tables(results):
-        plots = _plots(grid, table)
+    tables = [(table, _plots(grid, table)) for table in score_tables(results)]
+    for table, plots in tables:
         for name, (_, svg) in plots.items():
             make_folder(folder / 'plots')
             file = folder / 'plots' / f'{slug(f"{table.title} {name}")}.svg'
             write_atomic(file, svg.encode())
-        tables.append({**vars(table), 'head': table.head, 'lines': table.lines(),
-                       'plots': plots.values()})  # fmt: skip
     page = render_page(
         TEMPLATES / 'experiment.html.j2',
         title=grid.title,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,21 +144,15 @@ def describe_bundle(info: dict[str, Any]) -> str:
         f'trained model: {detector["architecture"]}, {detector["neck"]}, {detector["backbone"]}',
         f'  classes: {", ".join(info["classes"])}',
     ]
-    tables: list[tuple[str, Callable[[Any], str]]] = [
-        ('extractor_weights', str),
-        ('freeze', _pairs),
-        ('training', _pairs),
-        ('dataset', _pairs),
-        ('metrics', _metrics),
-    ]
-    for key, text in tables:
-        if info.get(key):
-            lines.append(f'  {key.replace("_", " ")}: {text(info[key])}')
+    for key in ('extractor_weights', 'freeze', 'training', 'dataset', 'metrics'):
+        value = info.get(key)
+        if key == 'metrics':
+            value = _metrics(value or {})
+        elif isinstance(value, dict):
+            value = ', '.join(f'{name} {entry}' for name, entry in value.items())
+        if value:
+            lines.append(f'  {key.replace("_", " ")}: {value}')
     return '\n'.join(lines)
-
-
-def _pairs(group: dict[str, Any]) -> str:
-    return ', '.join(f'{key} {value}' for key, value in group.items())
 
 
 def _metrics(metrics: dict[str, Any]) -> str:
