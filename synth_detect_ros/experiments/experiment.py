@@ -15,7 +15,6 @@ from synth_detect_ros.config import EvaluateConfig, ExperimentConfig, Synthesize
 from synth_detect_ros.config.options import build
 from synth_detect_ros.dataset.files import write_atomic
 from synth_detect_ros.dataset.synthesize import synthesize
-from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.grid import (
     SYNTHETIC,
     CameraSetup,
