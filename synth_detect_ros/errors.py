@@ -22,6 +22,10 @@ class GeometryError(SynthDetectError, ValueError):
     """Camera, pose or box values that have no geometric meaning."""
 
 
+class SelectionError(SynthDetectError, IndexError):
+    """Detections or instances are chosen that are not there."""
+
+
 class UncalibratedCameraError(GeometryError):
     """The camera has no intrinsics: focal length zero, as an uncalibrated driver sends it."""
 

@@ -1,4 +1,4 @@
-"""What passes between the parts: parallel arrays whose shapes are checked once.
+"""What passes between the parts: parallel arrays, checked once and selected together.
 
 All of them are legal with N = 0. Labels are 0-based indices into a tuple of class names; boxes
 follow `geometry.boxes`, poses are `T_camera_object`.
@@ -6,12 +6,17 @@ follow `geometry.boxes`, poses are `T_camera_object`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synth_detect_ros.errors import GeometryError
+from synth_detect_ros.errors import GeometryError, SelectionError
+
+Selection = int | slice | Sequence[int] | Sequence[bool] | NDArray[np.bool_] | NDArray[np.integer]
+TableT = TypeVar('TableT', bound='_Table')
 
 
 def _check(owner: str, name: str, array: NDArray[np.generic], *shape: int | None) -> None:
@@ -24,7 +29,49 @@ def _check(owner: str, name: str, array: NDArray[np.generic], *shape: int | None
 
 
 @dataclass(frozen=True, eq=False)
-class Instances:
+class _Table:
+    """Arrays with a row for each object; `_shapes` holds the shape of a row, by field."""
+
+    _shapes: ClassVar[dict[str, tuple[int | None, ...]]]
+
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        for name, array in self._arrays().items():
+            _check(type(self).__name__, name, array, len(self.labels), *self._shapes[name])
+
+    def __len__(self) -> int:
+        """Return the number of objects."""
+        return len(self.labels)
+
+    def __getitem__(self: TableT, chosen: Selection) -> TableT:
+        """Return the chosen objects, always in a table of the same type.
+
+        Args:
+            chosen: an index, which gives a table of one object; a slice; integers (M,), in any
+                order; or booleans (N,).
+
+        Raises:
+            SelectionError: an index is out of range, or the number of booleans is not N.
+        """
+        count = len(self)
+        index: Any = chosen
+        try:
+            rows = np.atleast_1d(np.arange(count)[index])
+        except IndexError as error:
+            raise SelectionError(
+                f'{type(self).__name__} of {count}: wanted a slice, indices from {-count} to '
+                f'{count - 1}, or {count} booleans; {error}'
+            ) from error
+        return replace(self, **{name: array[rows] for name, array in self._arrays().items()})
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        arrays = {name: getattr(self, name) for name in self._shapes}
+        return {name: array for name, array in arrays.items() if array is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Instances(_Table):
     """Ground truth of the objects in one image.
 
     Attributes:
@@ -40,50 +87,18 @@ class Instances:
         GeometryError: a shape does not fit the number of labels.
     """
 
-    labels: NDArray[np.int64]
+    _shapes: ClassVar = {
+        'labels': (), 'boxes': (4,), 'amodal_boxes': (4,), 'visib_fract': (), 'poses': (4, 4),
+    }  # fmt: skip
+
     boxes: NDArray[np.float64]
     amodal_boxes: NDArray[np.float64]
     visib_fract: NDArray[np.float64]
     poses: NDArray[np.float64]
 
-    def __post_init__(self) -> None:
-        count = len(self.labels)
-        _check('Instances', 'labels', self.labels, count)
-        _check('Instances', 'boxes', self.boxes, count, 4)
-        _check('Instances', 'amodal_boxes', self.amodal_boxes, count, 4)
-        _check('Instances', 'visib_fract', self.visib_fract, count)
-        _check('Instances', 'poses', self.poses, count, 4, 4)
-
-    def __len__(self) -> int:
-        """Return the number of objects."""
-        return len(self.labels)
-
 
 @dataclass(frozen=True, eq=False)
-class Sample:
-    """One synthetic image with its ground truth.
-
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        ids: (H, W) uint8, 0 = nothing, i + 1 = instance i of `instances`; distractors are 0.
-        instances: ground truth, in the order of the ids.
-    """
-
-    image: NDArray[np.uint8]
-    ids: NDArray[np.uint8]
-    instances: Instances
-
-    def __post_init__(self) -> None:
-        _check('Sample', 'image', self.image, None, None, 3)
-        _check('Sample', 'ids', self.ids, *self.image.shape[:2])
-
-    def mask(self, index: int) -> NDArray[np.bool_]:
-        """Return the (H, W) bool mask of the visible pixels of instance `index`."""
-        return self.ids == index + 1
-
-
-@dataclass(frozen=True, eq=False)
-class Detections:
+class Detections(_Table):
     """What a detector found in one image, best score first.
 
     Attributes:
@@ -96,25 +111,34 @@ class Detections:
         GeometryError: a shape does not fit the number of labels.
     """
 
-    labels: NDArray[np.int64]
+    _shapes: ClassVar = {'labels': (), 'scores': (), 'boxes': (4,), 'masks': (None, None)}
+
     scores: NDArray[np.float64]
     boxes: NDArray[np.float64]
     masks: NDArray[np.bool_] | None = None
 
-    def __post_init__(self) -> None:
-        count = len(self.labels)
-        _check('Detections', 'labels', self.labels, count)
-        _check('Detections', 'scores', self.scores, count)
-        _check('Detections', 'boxes', self.boxes, count, 4)
-        if self.masks is not None:
-            _check('Detections', 'masks', self.masks, count, None, None)
-
-    def __len__(self) -> int:
-        """Return the number of detections."""
-        return len(self.labels)
-
     def above(self, threshold: float) -> Detections:
         """Return the detections whose score is `threshold` or more."""
-        keep = self.scores >= threshold
-        masks = None if self.masks is None else self.masks[keep]
-        return Detections(self.labels[keep], self.scores[keep], self.boxes[keep], masks)
+        return self[self.scores >= threshold]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One synthetic image with its ground truth.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        ids: (H, W) uint8, 0 = nothing, i + 1 = instance i of `instances`; distractors are 0.
+        instances: ground truth, in the order of the ids.
+
+    Raises:
+        GeometryError: image and ids differ in size.
+    """
+
+    image: NDArray[np.uint8]
+    ids: NDArray[np.uint8]
+    instances: Instances
+
+    def __post_init__(self) -> None:
+        _check('Sample', 'image', self.image, None, None, 3)
+        _check('Sample', 'ids', self.ids, *self.image.shape[:2])

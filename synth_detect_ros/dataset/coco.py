@@ -72,15 +72,14 @@ def coco_results(
         category_ids: label -> COCO id; detections of other labels are left out.
         first_id: ids of the rows count from here.
     """
+    found = found[[label in category_ids for label in found.labels.tolist()]]
     boxes, areas = xywh_from_xyxy(found.boxes), area(found.boxes)
     rows: list[dict[str, Any]] = []
-    for i in range(len(found)):
-        if int(found.labels[i]) not in category_ids:
-            continue
+    for i, label in enumerate(found.labels.tolist()):
         row = {
-            'id': first_id + len(rows),
+            'id': first_id + i,
             'image_id': image_id,
-            'category_id': category_ids[int(found.labels[i])],
+            'category_id': category_ids[label],
             'score': float(found.scores[i]),
             'bbox': boxes[i].tolist(),
             'area': float(areas[i]),

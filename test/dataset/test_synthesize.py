@@ -65,7 +65,7 @@ def test_samples_tell_the_truth_about_themselves(config: SynthesizeConfig) -> No
         truth = sample.instances
         assert sample.image.shape == (120, 160, 3) and sample.ids.max() == len(truth)
         for i in range(len(truth)):
-            mask = sample.mask(i)
+            mask = sample.ids == i + 1
             np.testing.assert_array_equal(truth.boxes[i], box_of_mask(mask))
             assert truth.visib_fract[i] >= config.scene.min_visib_fract
             assert (truth.amodal_boxes[i, :2] <= truth.boxes[i, :2]).all()
