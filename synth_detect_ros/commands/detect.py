@@ -22,12 +22,12 @@ def run(args: Namespace) -> None:
     """Write the detections and pictures of them."""
     config: DetectConfig = args.config
     config.require('model', images=args.images, out=args.out)
-    from synth_detect_ros.inference.detect_files import annotate
+    from synth_detect_ros.inference.detect_files import detect_files
     from synth_detect_ros.inference.predictor import Predictor
 
     predictor = Predictor(
         Path(config.model), config.device, config.threads, config.runtime, config.proposals
     )
     with progress_bar('image') as advance:
-        path = annotate(predictor, args.images, args.out, config.score_threshold, advance)
+        path = detect_files(predictor, args.images, args.out, config.score_threshold, advance)
     print(f'detections: {path}')

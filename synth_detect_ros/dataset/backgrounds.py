@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from synth_detect_ros.dataset.files import (
     IMAGE_SUFFIXES,
-    decode_image,
     encode_image,
+    make_folder,
+    read_image,
     write_atomic,
 )
 from synth_detect_ros.errors import BackgroundError, StorageError
@@ -54,16 +55,7 @@ class BackgroundSet:
         Raises:
             BackgroundError: the file is gone, no image, or incomplete.
         """
-        path = self.frames[index]
-        try:
-            image = decode_image(path.read_bytes())
-        except OSError as error:
-            raise BackgroundError(f'{path}: cannot be read: {error.strerror}') from error
-        if image is None:
-            raise BackgroundError(
-                f'{path}: no complete image. Delete the file, or copy it again from its source.'
-            )
-        return image
+        return read_image(self.frames[index], BackgroundError)
 
 
 def read_background_set(folder: Path) -> BackgroundSet:
@@ -142,12 +134,7 @@ class BackgroundWriter:
     def __init__(self, folder: Path, format: str) -> None:
         self._folder, self._format = folder, format
         frames = folder / FRAMES_FOLDER
-        try:
-            frames.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                error.errno, f'{folder}: cannot be made a background set ({error.strerror})'
-            ) from error
+        make_folder(frames)
         self._paths = list(_images(frames))
         self._next = 1 + max((int(p.stem) for p in self._paths if p.stem.isdigit()), default=-1)
         self._forget_half_a_record()

@@ -1,4 +1,4 @@
-"""COCO annotations: files checked once, so that what follows can trust them, and results as rows.
+"""COCO annotations: files are checked once, when they are read; detections become result rows.
 
 Format: https://cocodataset.org/#format-data, object detection. Boxes are x, y, width, height in
 edge coordinates.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.geometry.boxes import area, xywh_from_xyxy
 from synth_detect_ros.structures import Detections
 
+# Beside the annotation file of a data set as long as that is not written.
+PARTS_FOLDER = 'parts'
 REQUIRED_KEYS = {
     'images': ('id', 'file_name', 'width', 'height'),
     'categories': ('id', 'name'),
@@ -45,10 +48,15 @@ def read_coco(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
+        if (path.parent / PARTS_FOLDER).is_dir():
+            raise DatasetError(
+                f'{path.parent}: the run that makes this data set was interrupted. Start it again '
+                'with the same configuration to continue.'
+            ) from None
         raise DatasetError(f'{path}: no such annotation file') from None
     except (OSError, ValueError) as error:
         raise DatasetError(f'{path}: wanted a COCO annotation file (JSON); {error}') from error
-    check_coco(content, str(path))
+    _check_coco(content, str(path))
     return dict(content)
 
 
@@ -59,6 +67,14 @@ def quiet_coco(content: dict[str, Any]) -> COCO:
         coco.dataset = content
         coco.createIndex()
     return coco
+
+
+def by_image(rows: Iterable[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    """Group annotations by `image_id`; an image without any has an empty list."""
+    groups: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row['image_id']].append(row)
+    return groups
 
 
 def coco_results(
@@ -115,7 +131,7 @@ def encode_mask(
     return {'size': [height, width], 'counts': code['counts'].decode()}
 
 
-def check_coco(content: Any, source: str) -> None:
+def _check_coco(content: Any, source: str) -> None:
     """Refuse what is not a COCO detection mapping.
 
     Raises:
@@ -133,7 +149,7 @@ def check_coco(content: Any, source: str) -> None:
             if missing:
                 raise DatasetError(f'{source}: {part}[{index}] has no {", ".join(missing)}')
         if not rows and part != 'annotations':
-            raise DatasetError(f'{source}: the list {part} is empty; nothing to score')
+            raise DatasetError(f'{source}: the list {part} is empty')
     image_ids = _unique(content['images'], 'id', f'{source}: images')
     category_ids = _unique(content['categories'], 'id', f'{source}: categories')
     _unique(content['categories'], 'name', f'{source}: categories')

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,16 @@ import cv2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from pycocotools.coco import COCO
 
 from synth_detect_ros.config import ExportConfig
-from synth_detect_ros.dataset.coco import quiet_coco, read_coco
+from synth_detect_ros.dataset.coco import by_image, quiet_coco, read_coco
 from synth_detect_ros.dataset.storage import COCO_FILE, IMAGES_FOLDER, read_info
 from synth_detect_ros.errors import DatasetError, StorageError
 from synth_detect_ros.geometry.camera import Camera
 
 BOP_SCENE = 1000  # images a scene folder holds, as in the data sets of the BOP challenge
 MM_PER_M = 1000.0
-
-Row = dict[str, Any]
 
 
 def export(config: ExportConfig) -> Path:
@@ -53,9 +52,9 @@ def export(config: ExportConfig) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         if config.format == 'bop':
-            write_bop(folder, coco, partial)
+            _write_bop(folder, coco, partial)
         else:
-            write_yolo(folder / IMAGES_FOLDER, coco, partial, config.val_share)
+            _write_yolo(folder / IMAGES_FOLDER, coco, partial, config.val_share)
         partial.rename(out)
     except OSError as error:
         raise StorageError(error.errno, f'{out} cannot be written: {error}') from error
@@ -64,7 +63,7 @@ def export(config: ExportConfig) -> Path:
     return out
 
 
-def write_yolo(images: Path, coco: Row, out: Path, val_share: float) -> None:
+def _write_yolo(images: Path, coco: dict[str, Any], out: Path, val_share: float) -> None:
     """Write images, boxes as `class x y width height` (centre, all 0..1), and data.yaml.
 
     Raises:
@@ -72,16 +71,18 @@ def write_yolo(images: Path, coco: Row, out: Path, val_share: float) -> None:
     """
     if len({Path(entry['file_name']).stem for entry in coco['images']}) < len(coco['images']):
         raise DatasetError(f'{images}: images that share a name cannot lie in one folder for YOLO')
-    (out / 'images').mkdir(parents=True)
-    (out / 'labels').mkdir()
-    index = {row['id']: label for label, row in enumerate(coco['categories'])}
-    rows = _by_image(coco)
+    for folder in ('images', 'labels'):
+        (out / folder).mkdir(parents=True)
+    labels = {row['id']: label for label, row in enumerate(coco['categories'])}
+    rows = by_image(coco['annotations'])
     names = []
     for entry in coco['images']:
-        names.append(_copy(images / entry['file_name'], out / 'images').name)
+        file = images / entry['file_name']
+        names.append(file.name)
+        _copy(file, out / 'images' / file.name)
         size = np.array([entry['width'], entry['height']], np.float64)
-        lines = [_yolo_line(index[row['category_id']], row['bbox'], size) for row in rows(entry)]
-        (out / 'labels' / names[-1]).with_suffix('.txt').write_text(''.join(lines))
+        lines = [_yolo_line(labels[r['category_id']], r['bbox'], size) for r in rows[entry['id']]]
+        (out / 'labels' / file.name).with_suffix('.txt').write_text(''.join(lines))
     first_val = len(names) - round(val_share * len(names))
     for part, chosen in (('train', names[:first_val]), ('val', names[first_val:])):
         (out / f'{part}.txt').write_text(''.join(f'./images/{name}\n' for name in chosen))
@@ -97,8 +98,8 @@ def _yolo_line(label: int, bbox: Sequence[float], size: NDArray[np.float64]) -> 
     return ' '.join([str(label), *(f'{value:.6f}' for value in values)]) + '\n'
 
 
-def write_bop(folder: Path, coco: Row, out: Path) -> None:
-    """Write train_synth/<scene>/ with rgb, mask_visib and the three JSON files of each scene.
+def _write_bop(folder: Path, coco: dict[str, Any], out: Path) -> None:
+    """Write object_names.json and the scenes train_synth/000000, ...
 
     Object ids are category ids; translations are in mm. There are no depth images, so
     `px_count_valid` is 0.
@@ -114,29 +115,47 @@ def write_bop(folder: Path, coco: Row, out: Path) -> None:
             f'{folder}: its camera has lens distortion, which the BOP format cannot hold. Render '
             'for the rectified image.'
         )
+    index, entries = quiet_coco(coco), coco['images']
+    for scene, first in enumerate(range(0, len(entries), BOP_SCENE)):
+        scene_folder = out / 'train_synth' / f'{scene:06d}'
+        files = [folder / IMAGES_FOLDER / e['file_name'] for e in entries[first:][:BOP_SCENE]]
+        rows = [index.imgToAnns[e['id']] for e in entries[first:][:BOP_SCENE]]
+        _write_scene(scene_folder, camera, files, rows, index)
+    names = {row['id']: row['name'] for row in coco['categories']}
+    (out / 'object_names.json').write_text(json.dumps(names))
+
+
+def _write_scene(
+    folder: Path, camera: Camera, files: Sequence[Path], rows: Sequence[Any], index: COCO
+) -> None:
+    """Write the images, masks and three JSON files of one BOP scene.
+
+    Args:
+        folder: of the scene.
+        camera: of the images.
+        files: the images.
+        rows: annotations of each image.
+        index: of all annotations.
+    """
+    for name in ('rgb', 'mask_visib'):
+        (folder / name).mkdir(parents=True)
+    for number, (file, found) in enumerate(zip(files, rows, strict=True)):
+        _copy(file, folder / 'rgb' / f'{number:06d}{file.suffix}')
+        for i, row in enumerate(found):
+            _, data = cv2.imencode('.png', index.annToMask(row) * 255)
+            (folder / 'mask_visib' / f'{number:06d}_{i:06d}.png').write_bytes(data.tobytes())
     cam = {'cam_K': camera.K.reshape(-1).tolist(), 'depth_scale': 1.0}
-    masks, rows = quiet_coco(coco), _by_image(coco)
-    for scene, entries in enumerate(_chunks(coco['images'], BOP_SCENE)):
-        place = out / 'train_synth' / f'{scene:06d}'
-        for name in ('rgb', 'mask_visib'):
-            (place / name).mkdir(parents=True)
-        tables: dict[str, Row] = {'scene_camera': {}, 'scene_gt': {}, 'scene_gt_info': {}}
-        for number, entry in enumerate(entries):
-            _copy(folder / IMAGES_FOLDER / entry['file_name'], place / 'rgb', f'{number:06d}')
-            found = rows(entry)
-            tables['scene_camera'][str(number)] = cam
-            tables['scene_gt'][str(number)] = [_bop_pose(row) for row in found]
-            tables['scene_gt_info'][str(number)] = [_bop_info(row) for row in found]
-            for i, row in enumerate(found):
-                _, data = cv2.imencode('.png', masks.annToMask(row) * 255)
-                (place / 'mask_visib' / f'{number:06d}_{i:06d}.png').write_bytes(data.tobytes())
-        for name, table in tables.items():
-            (place / f'{name}.json').write_text(json.dumps(table))
-    ids = {row['id']: row['name'] for row in coco['categories']}
-    (out / 'object_names.json').write_text(json.dumps(ids))
+    tables: dict[str, list[Any]] = {
+        'scene_camera': [cam] * len(files),
+        'scene_gt': [[_bop_pose(row) for row in found] for found in rows],
+        'scene_gt_info': [[_bop_info(row) for row in found] for found in rows],
+    }
+    for name, values in tables.items():
+        table = {str(number): value for number, value in enumerate(values)}
+        (folder / f'{name}.json').write_text(json.dumps(table))
 
 
-def _bop_pose(row: Row) -> Row:
+def _bop_pose(row: dict[str, Any]) -> dict[str, Any]:
     pose = np.array(row['pose'], np.float64)
     return {
         'obj_id': row['category_id'],
@@ -145,7 +164,7 @@ def _bop_pose(row: Row) -> Row:
     }
 
 
-def _bop_info(row: Row) -> Row:
+def _bop_info(row: dict[str, Any]) -> dict[str, Any]:
     return {
         'bbox_obj': [round(v) for v in row['amodal_bbox']],
         'bbox_visib': [round(v) for v in row['bbox']],
@@ -156,28 +175,13 @@ def _bop_info(row: Row) -> Row:
     }
 
 
-def _by_image(coco: Row) -> Any:
-    """Return a function of an image's entry that returns its annotations."""
-    groups: dict[Any, list[Row]] = {}
-    for row in coco['annotations']:
-        groups.setdefault(row['image_id'], []).append(row)
-    return lambda entry: groups.get(entry['id'], [])
-
-
-def _chunks(rows: list[Row], size: int) -> Iterator[list[Row]]:
-    for first in range(0, len(rows), size):
-        yield rows[first : first + size]
-
-
-def _copy(file: Path, folder: Path, stem: str = '') -> Path:
-    """Copy an image, renamed if a stem is given.
+def _copy(file: Path, target: Path) -> None:
+    """Copy an image.
 
     Raises:
         DatasetError: it is missing.
     """
-    target = folder / (stem + file.suffix if stem else file.name)
     try:
         shutil.copyfile(file, target)
     except FileNotFoundError:
         raise DatasetError(f'{file}: no such image, but annotations of it') from None
-    return target

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writes, and image reading that refuses halves."""
+"""Files that are whole or absent: atomic writes, and images that are refused when cut off."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synth_detect_ros.errors import StorageError
+from synth_detect_ros.errors import DatasetError, StorageError, SynthDetectError
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 _JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
@@ -40,10 +40,10 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they are not there.
+    """Make a folder and those above it, if they are missing.
 
     Raises:
-        StorageError: that is not possible.
+        StorageError: the folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,3 +75,23 @@ def decode_image(data: bytes) -> NDArray[np.uint8] | None:
         return None
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def read_image(path: Path, error: type[SynthDetectError] = DatasetError) -> NDArray[np.uint8]:
+    """Read an image file as (H, W, 3) uint8 RGB.
+
+    Args:
+        path: PNG or JPEG file.
+        error: raised when the file is missing, broken or cut off.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as reason:
+        raise error(f'{path}: cannot be read: {reason.strerror}') from reason
+    image = decode_image(data)
+    if image is None:
+        raise error(
+            f'{path}: no complete image ({len(data)} bytes). Delete the file, or copy it again '
+            'from its source.'
+        )
+    return image

@@ -16,6 +16,7 @@ import numpy as np
 from synth_detect_ros.config import BUILTIN, SynthesizeConfig
 from synth_detect_ros.config.options import to_mapping
 from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set, spread
+from synth_detect_ros.dataset.storage import FORMAT
 from synth_detect_ros.errors import UncalibratedCameraError
 from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera, read_camera
 from synth_detect_ros.rendering.levels import with_levels
@@ -26,8 +27,6 @@ from synth_detect_ros.rendering.primitives import primitives
 _PRIMITIVES = 41
 # Background frames whose parts they may carry.
 TEXTURE_FRAMES = 32
-# Of dataset.yaml; a reader refuses what is newer.
-FORMAT = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """The data set on disk: images, COCO annotations, and what they were made from.
 
     dataset.yaml        resolved configuration, camera, classes, versions, fingerprint of inputs,
-                        and what the run took
+                        and how long the run took
     images/             000000.jpg ...
     annotations.json    COCO, written last: where it is, the data set is complete
     parts/              annotations of the shards that are done, while the run lasts
@@ -13,31 +13,27 @@ absent, so a run that is killed at any moment continues.
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pycocotools import mask as rle
 
 from synth_detect_ros.compute.timing import Stopwatch, Timing
 from synth_detect_ros.config import OutputConfig
-from synth_detect_ros.dataset.coco import encode_mask, read_coco
-from synth_detect_ros.dataset.files import decode_image, encode_image, write_atomic
-from synth_detect_ros.errors import DatasetError, StorageError
-from synth_detect_ros.geometry.boxes import xywh_from_xyxy, xyxy_from_xywh
-from synth_detect_ros.structures import Instances, Sample
-
-logger = logging.getLogger(__name__)
+from synth_detect_ros.dataset.coco import PARTS_FOLDER, encode_mask
+from synth_detect_ros.dataset.files import encode_image, make_folder, write_atomic
+from synth_detect_ros.errors import DatasetError
+from synth_detect_ros.geometry.boxes import xywh_from_xyxy
+from synth_detect_ros.structures import Sample
 
 SHARD = 16
-INFO_FILE, COCO_FILE = 'dataset.yaml', 'annotations.json'
-IMAGES_FOLDER, PARTS_FOLDER = 'images', 'parts'
+# Of dataset.yaml; others are refused.
+FORMAT = 1
+INFO_FILE, COCO_FILE, IMAGES_FOLDER = 'dataset.yaml', 'annotations.json', 'images'
 
 
 class DatasetWriter:
@@ -67,10 +63,8 @@ class DatasetWriter:
             DatasetError: the folder holds something else.
             StorageError: the folder cannot be written.
         """
-        path = self.folder / INFO_FILE
-        if path.exists():
-            found = read_info(self.folder).get('fingerprint')
-            if found != info['fingerprint']:
+        if (self.folder / INFO_FILE).exists():
+            if read_info(self.folder).get('fingerprint') != info['fingerprint']:
                 raise DatasetError(
                     f'{self.folder} holds a data set of another configuration, camera, objects or '
                     'backgrounds. Give another folder, or delete this one to start afresh.'
@@ -80,36 +74,25 @@ class DatasetWriter:
             raise DatasetError(
                 f'{self.folder} is not empty and holds no {INFO_FILE}. Give a new folder.'
             )
-        try:
-            for name in (IMAGES_FOLDER, PARTS_FOLDER):
-                (self.folder / name).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                error.errno, f'{self.folder}: cannot be made a data set ({error.strerror})'
-            ) from error
+        for name in (IMAGES_FOLDER, PARTS_FOLDER):
+            make_folder(self.folder / name)
         self._write_info(info)
 
     def missing(self) -> list[range]:
         """Return the shards that are not there yet, as ranges of image indices."""
-        shards = (
-            range(first, min(first + SHARD, self.count)) for first in range(0, self.count, SHARD)
-        )
-        return [shard for shard in shards if not self._part(shard.start).exists()]
+        return [shard for shard in self._shards() if not self._part(shard).exists()]
 
-    def write_image(
-        self, index: int, sample: Sample, watch: Stopwatch | None = None
-    ) -> dict[str, Any]:
+    def write_image(self, index: int, sample: Sample, watch: Stopwatch) -> dict[str, Any]:
         """Write one image; return its record for `write_shard`.
 
         Args:
             index: of the image.
             sample: its pixels and ground truth.
-            watch: told what encoding and writing take.
+            watch: measures how long encoding and writing take.
 
         Raises:
             StorageError: the disk is full or the folder cannot be written.
         """
-        watch = watch or Stopwatch()
         name = f'{index:06d}.{self._output.format}'
         with watch.stage('encode'):
             data = encode_image(sample.image, self._output.format, self._output.jpeg_quality)
@@ -123,10 +106,10 @@ class DatasetWriter:
     def write_shard(self, shard: range, records: Sequence[Mapping[str, Any]]) -> None:
         """Record a shard as done; its images must be written."""
         lines = ''.join(json.dumps(record) + '\n' for record in records)
-        write_atomic(self._part(shard.start), lines.encode())
+        write_atomic(self._part(shard), lines.encode())
 
-    def finish(self, classes: Sequence[str], timing: Timing | None = None) -> NDArray[np.int64]:
-        """Merge all shards into annotations.json; add what the run took to dataset.yaml.
+    def finish(self, classes: Sequence[str], timing: Timing) -> NDArray[np.int64]:
+        """Merge all shards into annotations.json; add `timing` to dataset.yaml.
 
         Args:
             classes: names of the target objects.
@@ -138,54 +121,51 @@ class DatasetWriter:
         Raises:
             DatasetError: a shard is missing.
         """
-        missing = self.missing()
-        if missing:
+        if missing := self.missing():
             raise DatasetError(f'{self.folder}: {sum(map(len, missing))} images are not made yet')
-        images: list[Any] = []
-        annotations: list[Any] = []
-        for first in range(0, self.count, SHARD):
-            for line in self._part(first).read_text().splitlines():
-                record = json.loads(line)
-                images.append(record['image'])
-                for row in record['annotations']:
-                    annotations.append({'id': len(annotations) + 1, **row})
+        parts = (self._part(shard).read_text().splitlines() for shard in self._shards())
+        records = [json.loads(line) for lines in parts for line in lines]
+        rows = [row for record in records for row in record['annotations']]
         coco = {
             'info': {'description': 'synthetic images made by synth_detect_ros'},
             'categories': [{'id': i + 1, 'name': name} for i, name in enumerate(classes)],
-            'images': images,
-            'annotations': annotations,
+            'images': [record['image'] for record in records],
+            'annotations': [{'id': i + 1, **row} for i, row in enumerate(rows)],
         }
-        if timing is not None:
-            self._write_info({**read_info(self.folder), 'timing': timing.to_mapping()})
+        self._write_info({**read_info(self.folder), 'timing': timing.to_mapping()})
         write_atomic(self.folder / COCO_FILE, json.dumps(coco).encode())
         shutil.rmtree(self.folder / PARTS_FOLDER)
-        labels = np.array([row['category_id'] - 1 for row in annotations], np.int64)
+        labels = np.array([row['category_id'] - 1 for row in rows], np.int64)
         return np.bincount(labels, minlength=len(classes))
 
     def _write_info(self, info: Mapping[str, Any]) -> None:
         text = yaml.safe_dump(dict(info), sort_keys=False)
         write_atomic(self.folder / INFO_FILE, text.encode())
 
-    def _part(self, first: int) -> Path:
-        return self.folder / PARTS_FOLDER / f'{first:08d}.jsonl'
+    def _shards(self) -> Iterator[range]:
+        for first in range(0, self.count, SHARD):
+            yield range(first, min(first + SHARD, self.count))
+
+    def _part(self, shard: range) -> Path:
+        return self.folder / PARTS_FOLDER / f'{shard.start:08d}.jsonl'
 
 
 def _annotations(index: int, sample: Sample) -> Iterator[dict[str, Any]]:
     """Yield the COCO annotations of one sample, without ids."""
     truth = sample.instances
-    for i in range(len(truth)):
-        x0, y0, x1, y1 = map(int, truth.boxes[i])
+    boxes, amodal = xywh_from_xyxy(truth.boxes), xywh_from_xyxy(truth.amodal_boxes)
+    for i, (x0, y0, x1, y1) in enumerate(truth.boxes.astype(int)):
         mask = sample.ids[y0:y1, x0:x1] == i + 1
         yield {
             'image_id': index,
             'category_id': int(truth.labels[i]) + 1,
-            'bbox': xywh_from_xyxy(truth.boxes[i])[0].tolist(),
+            'bbox': boxes[i].tolist(),
             'area': int(np.count_nonzero(mask)),
             'iscrowd': 0,
             'segmentation': encode_mask(mask, x0, y0, sample.ids.shape),
             'pose': truth.poses[i].tolist(),
             'visib_fract': float(truth.visib_fract[i]),
-            'amodal_bbox': xywh_from_xyxy(truth.amodal_boxes[i])[0].tolist(),
+            'amodal_bbox': amodal[i].tolist(),
         }
 
 
@@ -193,7 +173,7 @@ def read_info(folder: Path) -> dict[str, Any]:
     """Read dataset.yaml.
 
     Raises:
-        DatasetError: it is missing or broken.
+        DatasetError: it is missing, broken, or of another format.
     """
     path = folder / INFO_FILE
     try:
@@ -204,80 +184,9 @@ def read_info(folder: Path) -> dict[str, Any]:
         raise DatasetError(f'{path}: cannot be read: {error}') from error
     if not isinstance(info, dict):
         raise DatasetError(f'{path}: wanted a mapping; the file is empty or broken')
-    return info
-
-
-@dataclass(frozen=True, eq=False)
-class StoredDataset:
-    """A complete data set, opened by `open_dataset`.
-
-    Attributes:
-        folder: where it lies.
-        info: content of dataset.yaml.
-        coco: content of annotations.json.
-    """
-
-    folder: Path
-    info: dict[str, Any]
-    coco: dict[str, Any]
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.coco['images'])
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names; label i is classes[i]."""
-        return tuple(category['name'] for category in self.coco['categories'])
-
-    def annotations(self, index: int) -> list[dict[str, Any]]:
-        """Return the annotations of image `index`, in the order of the sample's instances."""
-        return [row for row in self.coco['annotations'] if row['image_id'] == index]
-
-    def sample(self, index: int) -> Sample:
-        """Read image `index` with its ground truth.
-
-        Raises:
-            DatasetError: the image file is missing or broken.
-        """
-        entry = self.coco['images'][index]
-        path = self.folder / IMAGES_FOLDER / entry['file_name']
-        try:
-            image = decode_image(path.read_bytes())
-        except OSError as error:
-            raise DatasetError(f'{path}: cannot be read: {error.strerror}') from error
-        if image is None:
-            raise DatasetError(f'{path}: no complete image; delete the data set and make it again')
-        rows = self.annotations(index)
-        ids = np.zeros((entry['height'], entry['width']), np.uint8)
-        for number, row in enumerate(rows):
-            ids[rle.decode(row['segmentation']) > 0] = number + 1
-        return Sample(image, ids, _instances(rows))
-
-
-def _instances(rows: Sequence[Mapping[str, Any]]) -> Instances:
-    def boxes(key: str) -> NDArray[np.float64]:
-        return xyxy_from_xywh([row[key] for row in rows])
-
-    return Instances(
-        labels=np.array([row['category_id'] - 1 for row in rows], np.int64),
-        boxes=boxes('bbox'),
-        amodal_boxes=boxes('amodal_bbox'),
-        visib_fract=np.array([row['visib_fract'] for row in rows], np.float64),
-        poses=np.array([row['pose'] for row in rows], np.float64).reshape(-1, 4, 4),
-    )
-
-
-def open_dataset(folder: Path) -> StoredDataset:
-    """Open a complete data set.
-
-    Raises:
-        DatasetError: it is missing, broken, or its run was interrupted.
-    """
-    info = read_info(folder)
-    if not (folder / COCO_FILE).exists():
+    if info.get('format', FORMAT) != FORMAT:
         raise DatasetError(
-            f'{folder}: the run that makes it was interrupted. Start it again with the same '
-            'configuration to continue.'
+            f'{path}: format {info["format"]}, but this version of synth_detect_ros reads '
+            f'{FORMAT}; make the data set again or install the matching version'
         )
-    return StoredDataset(folder, info, read_coco(folder / COCO_FILE))
+    return info

@@ -32,10 +32,8 @@ logger = logging.getLogger(__name__)
 _SCENE, _BACKGROUND, _COMPOSE, _SENSOR = range(31, 35)
 # Decoded background frames kept in each process [bytes]; others are read each time.
 FRAME_MEMORY = 128 << 20
-# Images that may wait for the disk while the next is made.
+# Images that may wait for the disk while the next is rendered.
 QUEUE = 2
-# Called with (images there are, images there will be, timing of this run).
-Progress = Callable[[int, int, Timing], None]
 # Share of the objects that may find no room before the run says so.
 MANY_LEFT_OUT = 0.05
 
@@ -117,13 +115,15 @@ def make_sample(generator: Generator, index: int) -> Sample:
 
 
 def synthesize(
-    config: SynthesizeConfig, progress: Progress | None = None, stop: Stop | None = None
+    config: SynthesizeConfig,
+    progress: Callable[[int, int, Timing], None] | None = None,
+    stop: Stop | None = None,
 ) -> Path:
     """Render the data set of a configuration, or go on with it.
 
     Args:
         config: what to render; `out` is the folder.
-        progress: called now and then, see `Progress`.
+        progress: called after each shard with (images done, images in all, timing of this run).
         stop: asked now and then; True ends the run between two images; the next run goes on.
 
     Returns:
@@ -139,8 +139,19 @@ def synthesize(
     inputs = read_inputs(config)
     writer = DatasetWriter(Path(config.out), config.count, config.output)
     writer.begin(provenance(config, inputs))
-    if writer.complete:
-        return writer.folder
+    if not writer.complete:
+        _render_missing(config, inputs, writer, progress, stop or (lambda: False))
+    return writer.folder
+
+
+def _render_missing(
+    config: SynthesizeConfig,
+    inputs: Inputs,
+    writer: DatasetWriter,
+    progress: Callable[[int, int, Timing], None] | None,
+    stop: Stop,
+) -> None:
+    """Render the shards that are missing; finish the data set unless `stop` ends the run."""
     shards = writer.missing()
     before = config.count - sum(map(len, shards))
     workers = min(config.workers or default_workers(), max(len(shards), 1))
@@ -152,15 +163,13 @@ def synthesize(
         if progress:
             progress(before + done, config.count, timing)
 
-    task = ShardMaker(config, inputs, writer)
-    if run_shards(task, shards, workers, note, stop or (lambda: False)):
+    if run_shards(ShardMaker(config, inputs, writer), shards, workers, note, stop):
         counts = writer.finish(inputs.classes, timing).tolist()
         _log_counts(config, dict(zip(inputs.classes, counts, strict=True)))
-    return writer.folder
 
 
 class ShardMaker:
-    """Makes and stores the samples of one shard; sent to each worker process once.
+    """Renders and stores the samples of a shard; sent to each worker process once.
 
     Args:
         config: of the run.

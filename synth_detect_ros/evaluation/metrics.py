@@ -42,7 +42,7 @@ def score_detections(
         detections: one an image; read one at a time, so that an iterator saves the memory of
             all masks.
         image_ids: COCO ids of these images, in the same order.
-        ground_truth: COCO mapping, see `dataset.coco.check_coco`.
+        ground_truth: COCO mapping, see `dataset.coco.read_coco`.
         classes: names of the detector's labels.
         exclude: annotations in which this field is true are neither right to find nor wrong to
             find or miss; empty for none.

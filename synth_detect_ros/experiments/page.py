@@ -7,8 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from synth_detect_ros.dataset.files import make_folder, write_atomic
-from synth_detect_ros.dataset.loader import read_image
+from synth_detect_ros.dataset.files import make_folder, read_image, write_atomic
 from synth_detect_ros.experiments.grid import Grid
 from synth_detect_ros.experiments.plan import slug
 from synth_detect_ros.experiments.results import (

@@ -1,4 +1,4 @@
-"""Detections of image files: an overlay picture of each, and one COCO file."""
+"""Detections in image files: an overlay of each image, and one COCO file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from synth_detect_ros.dataset.coco import coco_results
-from synth_detect_ros.dataset.files import IMAGE_SUFFIXES, encode_image, write_atomic
-from synth_detect_ros.dataset.loader import read_image
+from synth_detect_ros.dataset.files import (
+    IMAGE_SUFFIXES,
+    encode_image,
+    make_folder,
+    read_image,
+    write_atomic,
+)
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.report.overlay import draw_detections
@@ -20,14 +25,14 @@ RESULTS_FILE = 'detections.json'
 logger = logging.getLogger(__name__)
 
 
-def annotate(
+def detect_files(
     predictor: Predictor,
     images: Sequence[Path],
     out: Path,
     score_threshold: float,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Detect in image files.
+    """Detect objects in image files.
 
     Args:
         predictor: the trained model.
@@ -43,29 +48,9 @@ def annotate(
         DatasetError: an image is missing; or broken: then the others are finished first.
         StorageError: the results cannot be written.
     """
-    files = find_images(images)
-    out.mkdir(parents=True, exist_ok=True)
-    names = _overlay_names(files)
-    rows: list[dict[str, Any]] = []
-    entries, broken = [], []
-    ids = {label: label + 1 for label in range(len(predictor.classes))}
-    for number, (file, name) in enumerate(zip(files, names, strict=True), start=1):
-        try:
-            image = read_image(file)
-        except DatasetError as error:
-            logger.warning('%s', error)
-            broken.append(file)
-            continue
-        found = predictor.detect(image, score_threshold)
-        height, width = image.shape[:2]
-        entries.append({'id': number, 'file_name': str(file), 'width': width, 'height': height})
-        rows += coco_results(found, number, ids, first_id=len(rows) + 1)
-        picture = draw_detections(image, found, predictor.classes)
-        write_atomic(out / name, encode_image(picture, 'jpg'))
-        if progress is not None:
-            progress(number, len(files))
-    categories = [{'id': ids[i], 'name': name} for i, name in enumerate(predictor.classes)]
-    content = {'images': entries, 'categories': categories, 'annotations': rows}
+    files = _find_images(images)
+    make_folder(out)
+    content, broken = _detect_all(predictor, files, out, score_threshold, progress)
     write_atomic(out / RESULTS_FILE, (json.dumps(content) + '\n').encode())
     if broken:
         raise DatasetError(
@@ -75,7 +60,38 @@ def annotate(
     return out / RESULTS_FILE
 
 
-def find_images(paths: Sequence[Path]) -> list[Path]:
+def _detect_all(
+    predictor: Predictor,
+    files: Sequence[Path],
+    out: Path,
+    score_threshold: float,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[dict[str, Any], list[Path]]:
+    """Write the overlays; return the COCO mapping of the detections, and the broken files."""
+    ids = {label: label + 1 for label in range(len(predictor.classes))}
+    images: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    broken: list[Path] = []
+    for number, (file, name) in enumerate(zip(files, _overlay_names(files), strict=True), start=1):
+        try:
+            image = read_image(file)
+        except DatasetError as error:
+            logger.warning('%s', error)
+            broken.append(file)
+            continue
+        found = predictor.detect(image, score_threshold)
+        height, width = image.shape[:2]
+        images.append({'id': number, 'file_name': str(file), 'width': width, 'height': height})
+        rows += coco_results(found, number, ids, first_id=len(rows) + 1)
+        overlay = draw_detections(image, found, predictor.classes)
+        write_atomic(out / name, encode_image(overlay, 'jpg'))
+        if progress is not None:
+            progress(number, len(files))
+    categories = [{'id': ids[i], 'name': name} for i, name in enumerate(predictor.classes)]
+    return {'images': images, 'categories': categories, 'annotations': rows}, broken
+
+
+def _find_images(paths: Sequence[Path]) -> list[Path]:
     """Return image files, folders replaced by the images in them, sorted by name.
 
     Raises:

@@ -21,6 +21,7 @@ from synth_detect_ros.structures import Instances, Sample
 from synth_detect_ros.training.train import train
 
 STILL = AugmentConfig(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
+NONE = replace(STILL, flip=False)
 
 
 @pytest.fixture(scope='module')
@@ -35,7 +36,7 @@ def file(config, tmp_path_factory):
     return path
 
 
-def generated(config, augment=None, first=3, masks=True):
+def generated(config, augment=NONE, first=3, masks=True):
     return GeneratedSet(config, read_inputs(config), first, augment, seed=0, masks=masks)
 
 

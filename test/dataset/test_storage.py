@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from synth_detect_ros.compute.timing import Stopwatch, Timing
 from synth_detect_ros.config import OutputConfig
 from synth_detect_ros.dataset import files
-from synth_detect_ros.dataset.storage import SHARD, DatasetWriter, open_dataset, read_info
+from synth_detect_ros.dataset.coco import quiet_coco, read_coco
+from synth_detect_ros.dataset.files import read_image
+from synth_detect_ros.dataset.storage import COCO_FILE, SHARD, DatasetWriter, read_info
 from synth_detect_ros.errors import DatasetError, StorageError
-from synth_detect_ros.geometry.boxes import boxes_of_ids
+from synth_detect_ros.geometry.boxes import boxes_of_ids, xyxy_from_xywh
 from synth_detect_ros.structures import Instances, Sample
 
 INFO = {'fingerprint': 'abc', 'count': 20}
 CLASSES = ('mug', 'drill', 'box')
 PNG = OutputConfig(format='png')
+TIMING = Timing(20, 1, 2.0, {'encode': 1.0})
 
 
 def sample(seed: int, count: int = 3) -> Sample:
@@ -41,28 +45,34 @@ def sample(seed: int, count: int = 3) -> Sample:
 
 
 def write(folder: Path, count: int = 20, output: OutputConfig = PNG) -> DatasetWriter:
-    writer = DatasetWriter(folder, count, output)
+    writer, watch = DatasetWriter(folder, count, output), Stopwatch()
     writer.begin(INFO)
     for shard in writer.missing():
-        writer.write_shard(shard, [writer.write_image(i, sample(i, i % 4)) for i in shard])
-    counts = writer.finish(CLASSES)
+        records = [writer.write_image(i, sample(i, i % 4), watch) for i in shard]
+        writer.write_shard(shard, records)
+    counts = writer.finish(CLASSES, TIMING)
     labels = [label for i in range(count) for label in sample(i, i % 4).instances.labels]
     np.testing.assert_array_equal(counts, np.bincount(labels, minlength=len(CLASSES)))
     return writer
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    write(tmp_path / 'set')
-    dataset = open_dataset(tmp_path / 'set')
-    assert len(dataset) == 20 and dataset.classes == CLASSES and dataset.info == INFO
+    write(tmp_path)
+    assert read_info(tmp_path) == {**INFO, 'timing': TIMING.to_mapping()}
+    coco = quiet_coco(read_coco(tmp_path / COCO_FILE))
+    assert [category['name'] for category in coco.dataset['categories']] == list(CLASSES)
     for i in range(20):
-        wanted, got = sample(i, i % 4), dataset.sample(i)
-        np.testing.assert_array_equal(got.image, wanted.image)
-        np.testing.assert_array_equal(got.ids, wanted.ids)
-        for name in ('labels', 'boxes', 'amodal_boxes', 'visib_fract', 'poses'):
-            np.testing.assert_array_equal(
-                getattr(got.instances, name), getattr(wanted.instances, name)
-            )
+        wanted, rows = sample(i, i % 4), coco.imgToAnns[i]
+        image = read_image(tmp_path / 'images' / coco.imgs[i]['file_name'])
+        np.testing.assert_array_equal(image, wanted.image)
+        truth = wanted.instances
+        assert [row['category_id'] - 1 for row in rows] == truth.labels.tolist()
+        assert [row['visib_fract'] for row in rows] == truth.visib_fract.tolist()
+        assert [row['pose'] for row in rows] == truth.poses.tolist()
+        for name, boxes in (('bbox', truth.boxes), ('amodal_bbox', truth.amodal_boxes)):
+            np.testing.assert_array_equal(xyxy_from_xywh([row[name] for row in rows]), boxes)
+        for number, row in enumerate(rows):
+            np.testing.assert_array_equal(coco.annToMask(row) > 0, wanted.ids == number + 1)
 
 
 def test_it_loads_as_coco_and_contradicts_itself_nowhere(tmp_path: Path) -> None:
@@ -85,8 +95,7 @@ def test_it_loads_as_coco_and_contradicts_itself_nowhere(tmp_path: Path) -> None
 
 def test_jpeg_keeps_the_picture_and_png_every_bit(tmp_path: Path) -> None:
     write(tmp_path / 'jpg', output=OutputConfig(format='jpg', jpeg_quality=98))
-    image = open_dataset(tmp_path / 'jpg').sample(1).image
-    assert (tmp_path / 'jpg' / 'images' / '000001.jpg').exists()
+    image = read_image(tmp_path / 'jpg' / 'images' / '000001.jpg')
     assert np.corrcoef(image.ravel(), sample(1, 1).image.ravel())[0, 1] > 0.5
     write(tmp_path / 'low', output=OutputConfig(format='jpg', jpeg_quality=20))
     sizes = [(tmp_path / n / 'images' / '000001.jpg').stat().st_size for n in ('jpg', 'low')]
@@ -98,12 +107,14 @@ def test_only_missing_shards_are_done_again(tmp_path: Path) -> None:
     writer.begin(INFO)
     shards = writer.missing()
     assert [len(shard) for shard in shards] == [SHARD, SHARD, 3]
-    writer.write_shard(shards[1], [writer.write_image(i, sample(i)) for i in shards[1]])
+    writer.write_shard(
+        shards[1], [writer.write_image(i, sample(i), Stopwatch()) for i in shards[1]]
+    )
     again = DatasetWriter(tmp_path / 'set', 2 * SHARD + 3, PNG)
     again.begin(INFO)
     assert again.missing() == [shards[0], shards[2]]
     with pytest.raises(DatasetError, match=f'{SHARD + 3} images are not made yet'):
-        again.finish(CLASSES)
+        again.finish(CLASSES, TIMING)
     assert not again.complete
 
 
@@ -120,7 +131,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
-    with pytest.raises(StorageError, match='cannot be made a data set'):
+    with pytest.raises(StorageError, match='cannot be made'):
         DatasetWriter(tmp_path / 'file' / 'set', 20, PNG).begin(INFO)
 
 
@@ -128,7 +139,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     writer = DatasetWriter(tmp_path / 'set', 20, PNG)
     writer.begin(INFO)
     first = writer.missing()[0]
-    writer.write_shard(first, [writer.write_image(i, sample(i)) for i in first])
+    writer.write_shard(first, [writer.write_image(i, sample(i), Stopwatch()) for i in first])
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, 'No space left on device')
@@ -136,36 +147,32 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(files.os, 'fsync', full)
         with pytest.raises(StorageError, match='No space left') as caught:
-            writer.write_image(SHARD, sample(SHARD))
+            writer.write_image(SHARD, sample(SHARD), Stopwatch())
         assert caught.value.errno == errno.ENOSPC
     assert not (tmp_path / 'set' / 'images' / f'{SHARD:06d}.png').exists()
     assert writer.missing()[0].start == SHARD
 
 
-def test_a_missing_or_broken_set_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('', 'empty or broken'),
+        ('a: [', 'cannot be read'),
+        ('format: 2', 'format 2, but this version of synth_detect_ros reads 1'),
+    ],
+)
+def test_what_is_no_record_of_a_set_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DatasetError, match=r'is no data set: it has no dataset\.yaml'):
-        open_dataset(tmp_path)
-    (tmp_path / 'dataset.yaml').write_text('')
-    with pytest.raises(DatasetError, match='empty or broken'):
         read_info(tmp_path)
-    (tmp_path / 'dataset.yaml').write_text('a: [')
-    with pytest.raises(DatasetError, match='cannot be read'):
+    (tmp_path / 'dataset.yaml').write_text(text)
+    with pytest.raises(DatasetError, match=message):
         read_info(tmp_path)
-    (tmp_path / 'dataset.yaml').write_text('a: 1')
+
+
+def test_a_set_whose_run_was_interrupted_says_so(tmp_path: Path) -> None:
+    DatasetWriter(tmp_path / 'set', 20, PNG).begin(INFO)
     with pytest.raises(DatasetError, match='was interrupted'):
-        open_dataset(tmp_path)
-
-
-def test_a_broken_or_missing_image_is_named(tmp_path: Path) -> None:
-    write(tmp_path / 'set', output=OutputConfig(format='jpg'))
-    dataset = open_dataset(tmp_path / 'set')
-    path = tmp_path / 'set' / 'images' / '000004.jpg'
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DatasetError, match=r'000004\.jpg: no complete image'):
-        dataset.sample(4)
-    path.unlink()
-    with pytest.raises(DatasetError, match=r'000004\.jpg: cannot be read'):
-        dataset.sample(4)
+        read_coco(tmp_path / 'set' / COCO_FILE)
 
 
 def test_no_leftovers_beside_the_data(tmp_path: Path) -> None:

@@ -25,8 +25,10 @@ from synth_detect_ros.config import (
 )
 from synth_detect_ros.config.options import read_config, to_yaml
 from synth_detect_ros.dataset import files, storage
+from synth_detect_ros.dataset.coco import quiet_coco, read_coco
+from synth_detect_ros.dataset.files import read_image
 from synth_detect_ros.dataset.inputs import read_inputs
-from synth_detect_ros.dataset.storage import SHARD, open_dataset
+from synth_detect_ros.dataset.storage import COCO_FILE, SHARD, read_info
 from synth_detect_ros.dataset.synthesize import Generator, make_sample, synthesize
 from synth_detect_ros.errors import (
     BackgroundError,
@@ -86,13 +88,16 @@ def test_a_sample_depends_on_its_index_alone(config: SynthesizeConfig) -> None:
 
 
 def test_the_stored_set_is_what_the_function_makes(config: SynthesizeConfig, whole: Path) -> None:
-    generator, dataset = Generator(config), open_dataset(whole)
-    assert dataset.classes == generator.classes == ('cube', 'ball') and len(dataset) == COUNT
+    generator, coco = Generator(config), quiet_coco(read_coco(whole / COCO_FILE))
+    names = tuple(category['name'] for category in coco.dataset['categories'])
+    assert names == generator.classes == ('cube', 'ball') and len(coco.imgs) == COUNT
     for index in (0, SHARD, COUNT - 1):
-        wanted, stored = make_sample(generator, index), dataset.sample(index)
-        np.testing.assert_array_equal(stored.ids, wanted.ids)
-        np.testing.assert_array_equal(stored.instances.poses, wanted.instances.poses)
-        assert np.abs(stored.image.astype(int) - wanted.image).mean() < 3
+        wanted, rows = make_sample(generator, index), coco.imgToAnns[index]
+        for number, row in enumerate(rows):
+            np.testing.assert_array_equal(coco.annToMask(row) > 0, wanted.ids == number + 1)
+        assert [row['pose'] for row in rows] == wanted.instances.poses.tolist()
+        image = read_image(whole / 'images' / coco.imgs[index]['file_name'])
+        assert np.abs(image.astype(int) - wanted.image).mean() < 3
 
 
 def test_the_folder_says_what_it_was_made_from(config: SynthesizeConfig, whole: Path) -> None:
@@ -116,11 +121,11 @@ def test_any_number_of_workers_gives_the_same_bytes(
     assert [done for done, _, _ in reports] == sorted({done for done, _, _ in reports})
     done, total, timing = reports[-1]
     assert done == total == timing.images == COUNT and timing.workers == 2 and timing.rate > 0
-    assert open_dataset(folder).info['timing'] == timing.to_mapping()
+    assert read_info(folder)['timing'] == timing.to_mapping()
 
 
 def test_the_folder_says_where_the_time_went(config: SynthesizeConfig, whole: Path) -> None:
-    timing = open_dataset(whole).info['timing']
+    timing = read_info(whole)['timing']
     assert timing['images'] == COUNT and timing['workers'] == 1
     stages = timing['ms_per_image']
     assert set(stages) == {'scene', 'background', 'compose', 'encode', 'write'}
@@ -142,12 +147,12 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(
     assert SHARD + 3 < len(list(images.iterdir())) < 2 * SHARD
     assert not (folder / 'annotations.json').exists()
     with pytest.raises(DatasetError, match='interrupted'):
-        open_dataset(folder)
+        read_coco(folder / COCO_FILE)
     done: list[int] = []
     synthesize(config, lambda n, total, timing: done.append(n))
     assert done == [2 * SHARD, COUNT]
     assert content(folder) == content(whole)
-    assert open_dataset(folder).info['timing']['images'] == COUNT - SHARD
+    assert read_info(folder)['timing']['images'] == COUNT - SHARD
 
 
 def test_a_full_disk_is_reported_and_its_shard_is_made_again(
@@ -221,7 +226,7 @@ def test_objects_without_room_are_counted(
 ) -> None:
     crowd = SceneConfig(targets=(8, 8), distractors=(0, 0), occlusion=False)
     config = config.replace(count=2, scene=crowd, out=str(tmp_path / 'set'))
-    made = len(open_dataset(synthesize(config)).coco['annotations'])
+    made = len(read_coco(synthesize(config) / COCO_FILE)['annotations'])
     assert made < 16
     assert f'{16 - made} of 16 objects found no room' in caplog.text
 

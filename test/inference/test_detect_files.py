@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from synth_detect_ros.dataset.coco import check_coco
-from synth_detect_ros.errors import DatasetError
-from synth_detect_ros.inference.detect_files import annotate, find_images
+from synth_detect_ros.dataset.coco import read_coco
+from synth_detect_ros.errors import DatasetError, StorageError
+from synth_detect_ros.inference.detect_files import detect_files
 from synth_detect_ros.structures import Detections
 
 BOX = [20, 30, 80, 90]
@@ -34,9 +34,8 @@ def write_images(folder, *names):
 def test_every_image_gets_a_picture_and_an_entry(tmp_path):
     folder = write_images(tmp_path / 'in', 'b.png', 'a.jpg')
     calls = []
-    path = annotate(FindsOne(), [folder], tmp_path / 'out', 0.5, lambda *a: calls.append(a))
-    content = json.loads(path.read_text())
-    check_coco(content, 'result')
+    path = detect_files(FindsOne(), [folder], tmp_path / 'out', 0.5, lambda *a: calls.append(a))
+    content = read_coco(path)
     assert [row['file_name'] for row in content['images']] == [
         str(folder / 'a.jpg'),
         str(folder / 'b.png'),
@@ -51,14 +50,14 @@ def test_every_image_gets_a_picture_and_an_entry(tmp_path):
 
 def test_detections_below_the_threshold_are_left_out(tmp_path):
     folder = write_images(tmp_path / 'in', 'a.png')
-    path = annotate(FindsOne(), [folder], tmp_path / 'out', 0.8)
+    path = detect_files(FindsOne(), [folder], tmp_path / 'out', 0.8)
     assert json.loads(path.read_text())['annotations'] == []
 
 
 def test_images_of_the_same_name_do_not_overwrite_each_other(tmp_path):
     first = write_images(tmp_path / 'one', 'a.png', 'a.jpg')
     second = write_images(tmp_path / 'two', 'a.png')
-    annotate(FindsOne(), [first, second], tmp_path / 'out', 0.5)
+    detect_files(FindsOne(), [first, second], tmp_path / 'out', 0.5)
     names = sorted(p.name for p in (tmp_path / 'out').glob('*.jpg'))
     assert names == ['a.jpg', 'a_2.jpg', 'a_3.jpg']
 
@@ -68,7 +67,7 @@ def test_a_broken_image_is_named_after_the_others_are_done(tmp_path):
     whole = (folder / 'b.jpg').read_bytes()
     (folder / 'b.jpg').write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DatasetError, match=r'1 of 3 images .*b\.jpg; the others'):
-        annotate(FindsOne(), [folder], tmp_path / 'out', 0.5)
+        detect_files(FindsOne(), [folder], tmp_path / 'out', 0.5)
     content = json.loads((tmp_path / 'out/detections.json').read_text())
     assert len(content['images']) == 2
     assert (tmp_path / 'out/c.jpg').is_file()
@@ -76,9 +75,15 @@ def test_a_broken_image_is_named_after_the_others_are_done(tmp_path):
 
 def test_a_missing_image_is_named(tmp_path):
     with pytest.raises(DatasetError, match=r'gone\.png: no such image'):
-        find_images([tmp_path / 'gone.png'])
+        detect_files(FindsOne(), [tmp_path / 'gone.png'], tmp_path / 'out', 0.5)
 
 
 def test_a_folder_without_images_is_named(tmp_path):
     with pytest.raises(DatasetError, match='no images'):
-        find_images([tmp_path])
+        detect_files(FindsOne(), [tmp_path], tmp_path / 'out', 0.5)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    folder = write_images(tmp_path / 'in', 'a.png')
+    with pytest.raises(StorageError, match='cannot be made'):
+        detect_files(FindsOne(), [folder], folder / 'a.png' / 'out', 0.5)

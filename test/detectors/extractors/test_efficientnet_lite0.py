@@ -11,7 +11,7 @@ import torch
 from networks import lively
 from tiny import detector_config
 
-from synth_detect_ros.dataset.loader import read_image
+from synth_detect_ros.dataset.files import read_image
 from synth_detect_ros.detectors.extractors import efficientnet_lite0, packaged_weights
 from synth_detect_ros.detectors.extractors.build import build_extractor
 from synth_detect_ros.detectors.extractors.freezing import apply_freeze

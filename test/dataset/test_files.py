@@ -1,0 +1,53 @@
+"""Files: whole or not at all."""
+
+import cv2
+import numpy as np
+import pytest
+
+from synth_detect_ros.dataset.files import encode_image, make_folder, read_image, write_atomic
+from synth_detect_ros.errors import BackgroundError, DatasetError, StorageError
+
+
+def picture(width=640, height=480):
+    return np.random.default_rng(1).integers(20, 230, (height, width, 3), dtype=np.uint8)
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, full_disk):
+    path = tmp_path / 'file'
+    write_atomic(path, b'old')
+    full_disk()
+    with pytest.raises(StorageError, match='No space left'):
+        write_atomic(path, b'new')
+    assert [p.name for p in tmp_path.iterdir()] == ['file']
+    assert path.read_bytes() == b'old'
+
+
+def test_folder_that_cannot_be_made_is_named(tmp_path):
+    make_folder(tmp_path / 'a' / 'b')
+    make_folder(tmp_path / 'a' / 'b')
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(StorageError, match='set: cannot be made'):
+        make_folder(tmp_path / 'file' / 'set')
+
+
+@pytest.mark.parametrize('format', ['png', 'jpg'])
+@pytest.mark.parametrize('share', [0.0, 0.5, 0.9])
+def test_image_that_is_cut_off_is_refused_and_named(tmp_path, format, share):
+    data, path = encode_image(picture(), format), tmp_path / f'half.{format}'
+    path.write_bytes(data)
+    assert read_image(path).shape == (480, 640, 3)
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(DatasetError, match=rf'half\.{format}: no complete image'):
+        read_image(path)
+
+
+def test_missing_image_raises_the_error_that_is_asked_for(tmp_path):
+    with pytest.raises(DatasetError, match=r'none\.jpg: cannot be read: No such file'):
+        read_image(tmp_path / 'none.jpg')
+    with pytest.raises(BackgroundError, match=r'none\.jpg: cannot be read'):
+        read_image(tmp_path / 'none.jpg', BackgroundError)
+
+
+def test_image_is_rgb(tmp_path):
+    cv2.imwrite(str(tmp_path / 'red.png'), np.full((4, 4, 3), (0, 0, 255), np.uint8))
+    assert (read_image(tmp_path / 'red.png') == (255, 0, 0)).all()
