@@ -1,8 +1,11 @@
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 NAME = 'synth_detect_ros'
+# Read, not imported: pip builds without the requirements.
+VERSION = re.search(r"^__version__ = '(.+)'$", Path(NAME, '__init__.py').read_text(), re.M)[1]
 
 
 def share(*patterns):
@@ -17,7 +20,7 @@ def share(*patterns):
 
 setup(
     name=NAME,
-    version='0.1.0',
+    version=VERSION,
     description='A 2D detector for your objects and your camera, without labelling one image',
     author='The synth_detect_ros maintainers',
     maintainer='The synth_detect_ros maintainers',

@@ -1,16 +1,24 @@
 """What ament_python, colcon, rosdep and pip are told about this package."""
 
 import ast
+import inspect
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from configparser import ConfigParser
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import scenes
 import setuptools
+import tiny
+
+import synth_detect_ros
+from synth_detect_ros.config.options import to_yaml
 
 ROOT = Path(__file__).parents[1]
 PACKAGE_XML = ElementTree.parse(ROOT / 'package.xml').getroot()
@@ -96,10 +104,52 @@ def test_maintainer_email_is_one_that_colcon_accepts() -> None:
     assert re.fullmatch(r'[-\w%+.]+@[-a-zA-Z0-9%]+(\.[-a-zA-Z0-9%]+)*\.[a-zA-Z]{2,}', email)
 
 
-def test_versions_agree(setup_arguments: dict) -> None:
-    version = setup_arguments['version']
+def test_there_is_one_version(setup_arguments: dict) -> None:
+    version = synth_detect_ros.__version__
+    assert setup_arguments['version'] == version
     assert _texts('version') == [version]
-    assert re.search(rf'^## .*\b{re.escape(version)}\b', (ROOT / 'CHANGELOG.md').read_text(), re.M)
+    changelog = (ROOT / 'CHANGELOG.md').read_text()
+    assert re.findall(r'^## \[(\d[^]]*)\] - \d{4}-\d{2}-\d{2}$', changelog, re.M)[0] == version
+
+
+def test_public_names_resolve() -> None:
+    for name in synth_detect_ros.__all__:
+        assert getattr(synth_detect_ros, name).__name__ == name
+        assert inspect.getdoc(getattr(synth_detect_ros, name))
+    assert set(synth_detect_ros.__all__) <= set(dir(synth_detect_ros))
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(AttributeError, match='no attribute'):
+        synth_detect_ros.nonsense  # noqa: B018
+
+
+def test_type_checkers_see_the_public_names() -> None:
+    source = (ROOT / 'synth_detect_ros' / '__init__.py').read_text()
+    (block,) = (node for node in ast.parse(source).body if isinstance(node, ast.If))
+    seen = {alias.asname: node.module for node in block.body for alias in node.names}
+    homes = {
+        name: f'synth_detect_ros.{module}'
+        for module, names in synth_detect_ros._PUBLIC.items()
+        for name in names
+    }
+    assert seen == homes
+
+
+def test_the_example_of_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (example,) = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.S)
+    config = scenes.config(tmp_path, count=8)
+    (tmp_path / 'objects.yaml').write_text(Path(config.objects).read_text())
+    (tmp_path / 'synthesize.yaml').write_text(to_yaml(replace(config, out='')))
+    training = tiny.train_config('', '', steps=2, detector={'min_side': 120})
+    (tmp_path / 'train.yaml').write_text(to_yaml(training))
+    (tmp_path / 'example.py').write_text(example)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path('example.py', run_name='__main__')
+    assert (tmp_path / 'run' / 'bundle' / 'model.yaml').is_file()
+    assert '3 frames' in capsys.readouterr().out
 
 
 def test_setup_py_and_package_xml_agree(setup_arguments: dict) -> None:
