@@ -1,7 +1,7 @@
 """The bundle: a trained model on disk, a folder that needs nothing else.
 
-`weights.safetensors` holds the weights, `model.yaml` everything needed to build the network around
-them and to know where they came from. Nothing pickled is ever loaded from a bundle.
+`weights.safetensors` holds the weights, `model.yaml` what it takes to build the network around
+them, and where they came from. Nothing pickled is ever loaded from a bundle.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ WEIGHTS, MODEL = 'weights.safetensors', 'model.yaml'
 
 
 def save_bundle(folder: Path, detector: Detector, facts: Mapping[str, Any]) -> Path:
-    """Write a bundle; a bundle that was there before stays whole until the new one is.
+    """Write a bundle; one that is there already is replaced when the new one is complete.
 
     Args:
         folder: of the bundle.
         detector: the trained network.
-        facts: what else `model.yaml` should tell: freeze report, camera, data set hash, metrics.
+        facts: what else goes into `model.yaml`: freeze report, camera, data set hash, metrics.
 
     Returns:
         The folder.
@@ -48,29 +48,34 @@ def save_bundle(folder: Path, detector: Detector, facts: Mapping[str, Any]) -> P
         temporary.mkdir(parents=True)
         weights = {k: v.detach().cpu().contiguous() for k, v in detector.state_dict().items()}
         save_file(weights, temporary / WEIGHTS)
-        model = {
-            'format': FORMAT,
-            'classes': list(detector.classes),
-            'detector': to_mapping(detector.config),
-            'preprocessing': {
-                'colour': 'RGB',
-                'mean': [float(v) for v in detector.transform.image_mean],
-                'std': [float(v) for v in detector.transform.image_std],
-                'min_side': detector.config.min_side,
-                'max_side': detector.config.max_side,
-                'fixed_size': list(detector.config.fixed_size or []) or None,
-            },
-            'extractor_weights': detector.weights_source,
-            'weights_sha256': _sha256(temporary / WEIGHTS),
-            'versions': {'torch': str(torch.__version__), 'torchvision': torchvision.__version__},
-            **facts,
-        }
-        (temporary / MODEL).write_text(yaml.safe_dump(model, sort_keys=False))
+        info = {**_describe(detector, _sha256(temporary / WEIGHTS)), **facts}
+        (temporary / MODEL).write_text(yaml.safe_dump(info, sort_keys=False))
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     except (OSError, SafetensorError) as error:
         raise StorageError(f'{folder}: the bundle cannot be written: {error}') from error
     return folder
+
+
+def _describe(detector: Detector, weights_sha256: str) -> dict[str, Any]:
+    """Return what `model.yaml` says of every detector."""
+    config = detector.config
+    return {
+        'format': FORMAT,
+        'classes': list(detector.classes),
+        'detector': to_mapping(config),
+        'preprocessing': {
+            'colour': 'RGB',
+            'mean': [float(v) for v in detector.transform.image_mean],
+            'std': [float(v) for v in detector.transform.image_std],
+            'min_side': config.min_side,
+            'max_side': config.max_side,
+            'fixed_size': list(config.fixed_size or []) or None,
+        },
+        'extractor_weights': detector.weights_source,
+        'weights_sha256': weights_sha256,
+        'versions': {'torch': str(torch.__version__), 'torchvision': torchvision.__version__},
+    }
 
 
 def read_bundle_info(folder: Path) -> dict[str, Any]:

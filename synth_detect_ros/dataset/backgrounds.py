@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from synth_detect_ros.dataset.files import (
     IMAGE_SUFFIXES,
     encode_image,
+    images_in,
     make_folder,
     read_image,
     write_atomic,
@@ -73,31 +74,19 @@ def read_background_set(folder: Path) -> BackgroundSet:
             f'{folder}: no such folder. A background set comes from synthesize_node, or is a '
             'folder of images of your camera with its camera.yaml.'
         )
-    frames = _images(folder / FRAMES_FOLDER) or _images(folder)
+    frames = images_in(folder / FRAMES_FOLDER) or images_in(folder)
     if not frames:
         raise BackgroundError(
             f'{folder}: no images ({", ".join(IMAGE_SUFFIXES)}) in it or in its frames/'
         )
     calibration = folder / CAMERA_FILE
     camera = read_camera(calibration) if calibration.exists() else None
-    return BackgroundSet(folder, frames, camera)
+    return BackgroundSet(folder, tuple(frames), camera)
 
 
 def spread(length: int, count: int) -> list[int]:
     """Return at most `count` indices below `length`, evenly spread, first and last included."""
     return np.unique(np.linspace(0, length - 1, min(length, count)).round().astype(int)).tolist()
-
-
-def _images(folder: Path) -> tuple[Path, ...]:
-    if not folder.is_dir():
-        return ()
-    return tuple(
-        sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith('.')
-        )
-    )
 
 
 @dataclass(frozen=True)
@@ -120,7 +109,7 @@ class FrameRecord:
 class BackgroundWriter:
     """Adds frames to a background set; goes on where an interrupted run stopped.
 
-    A frame is on disk before its record, and either is written whole, so a set is valid at any
+    A frame is on disk before its record, and both are written whole: the set is valid at any
     moment.
 
     Args:
@@ -133,11 +122,14 @@ class BackgroundWriter:
 
     def __init__(self, folder: Path, format: str) -> None:
         self._folder, self._format = folder, format
-        frames = folder / FRAMES_FOLDER
-        make_folder(frames)
-        self._paths = list(_images(frames))
+        self._frames, self._records = folder / FRAMES_FOLDER, folder / RECORDS_FILE
+        make_folder(self._frames)
+        self._paths = images_in(self._frames)
         self._next = 1 + max((int(p.stem) for p in self._paths if p.stem.isdigit()), default=-1)
-        self._forget_half_a_record()
+        if self._records.exists():  # drop a last line that a crash cut off
+            whole, newline, rest = self._records.read_bytes().rpartition(b'\n')
+            if rest:
+                write_atomic(self._records, whole + newline)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -171,7 +163,7 @@ class BackgroundWriter:
         Raises:
             StorageError: the disk is full; frames written before are intact.
         """
-        path = self._folder / FRAMES_FOLDER / f'{self._next:06d}.{self._format}'
+        path = self._frames / f'{self._next:06d}.{self._format}'
         write_atomic(path, encode_image(image, self._format))
         self._paths.append(path)
         self._next += 1
@@ -187,14 +179,3 @@ class BackgroundWriter:
                 f'{self._records} cannot be written ({error.strerror}); frames are intact',
             ) from error
         return path
-
-    @property
-    def _records(self) -> Path:
-        return self._folder / RECORDS_FILE
-
-    def _forget_half_a_record(self) -> None:
-        """Drop a last line that a crash cut off."""
-        if self._records.exists():
-            whole, newline, rest = self._records.read_bytes().rpartition(b'\n')
-            if rest:
-                write_atomic(self._records, whole + newline)

@@ -51,6 +51,16 @@ def make_folder(folder: Path) -> None:
         raise StorageError(error.errno, f'{folder}: cannot be made ({error.strerror})') from error
 
 
+def images_in(folder: Path) -> list[Path]:
+    """Return the PNG and JPEG files in a folder by name, without hidden ones; [] for no folder."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(
+        file
+        for file in files
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith('.')
+    )
+
+
 def encode_image(image: NDArray[np.uint8], format: str, quality: int = 95) -> bytes:
     """Encode an image as the content of a file.
 

@@ -76,6 +76,6 @@ def target_of(sample: Sample, *, masks: bool) -> Target:
 
 
 def start_process(_: int) -> None:
-    """Settle a loader process that renders: one thread, memory that stays flat."""
+    """Prepare a loader process that renders: one thread, flat memory use."""
     cv2.setNumThreads(1)
     keep_freed_memory()

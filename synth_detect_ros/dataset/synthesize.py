@@ -28,7 +28,7 @@ from synth_detect_ros.structures import Instances, Sample
 
 logger = logging.getLogger(__name__)
 
-# Each step has random numbers of its own: switching one off leaves the others as they were.
+# Each step has its own random numbers: switching one off does not change the others.
 _SCENE, _BACKGROUND, _COMPOSE, _SENSOR = range(31, 35)
 # Decoded background frames kept in each process [bytes]; others are read each time.
 FRAME_MEMORY = 128 << 20
@@ -49,7 +49,7 @@ class Generator:
         config: of the run.
         camera: of the images.
         classes: names of the target objects; labels index them.
-        watch: what the stages of its samples take.
+        watch: time taken by the stages of its samples.
 
     Raises:
         SynthDetectError: see `inputs.read_inputs`.
@@ -68,7 +68,7 @@ class Generator:
             inputs.distractors,
             get_renderer(config.renderer),
         )
-        # Read at once and never dropped: the memory of a process stays flat.
+        # Read at the start and kept: the memory of a process stays flat.
         fitting = max(FRAME_MEMORY // self._backgrounds.read(0).nbytes, 1)
         kept = range(min(fitting, len(self._backgrounds)))
         self._frames = [self._backgrounds.read(number) for number in kept]
@@ -188,7 +188,7 @@ class ShardMaker:
         all its images are on disk.
 
         Returns:
-            What the stages took [s]; None when `stop` came before the last image.
+            Time of each stage [s]; None when `stop` came before the last image.
 
         Raises:
             StorageError: writing failed; the shard is not recorded.
@@ -210,7 +210,7 @@ class ShardMaker:
 
 
 def _log_counts(config: SynthesizeConfig, counts: dict[str, int]) -> None:
-    """Say how many objects there are, and warn when many found no room."""
+    """Log the number of objects, and warn when many found no room."""
     schedule = Schedule(len(counts), config.scene.targets, config.seed)
     made, wanted = sum(counts.values()), schedule.before(config.count)
     logger.info('%d images, objects: %s', config.count, counts)

@@ -12,6 +12,7 @@ from synth_detect_ros.dataset.coco import coco_results
 from synth_detect_ros.dataset.files import (
     IMAGE_SUFFIXES,
     encode_image,
+    images_in,
     make_folder,
     read_image,
     write_atomic,
@@ -100,8 +101,7 @@ def _find_images(paths: Sequence[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-            if not inside:
+            if not (inside := images_in(path)):
                 raise DatasetError(f'{path}: no images ({", ".join(IMAGE_SUFFIXES)}) in it')
             files += inside
         elif path.is_file():
@@ -113,11 +113,12 @@ def _find_images(paths: Sequence[Path]) -> list[Path]:
 
 def _overlay_names(files: Sequence[Path]) -> list[str]:
     """Return one name for each file; images of the same name get a number."""
-    names: list[str] = []
+    names: dict[str, None] = {}
+    numbers: dict[str, int] = {}
     for file in files:
-        name, number = f'{file.stem}.jpg', 1
+        name, number = f'{file.stem}.jpg', numbers.get(file.stem, 1)
         while name in names:
             number += 1
             name = f'{file.stem}_{number}.jpg'
-        names.append(name)
-    return names
+        names[name], numbers[file.stem] = None, number
+    return list(names)

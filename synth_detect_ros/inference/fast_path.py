@@ -1,9 +1,9 @@
-"""A trained detector on one image at a time: what its `detect` finds, in a fraction of the time.
+"""The fast path: a trained detector on one image at a time, several times as fast as `detect`.
 
-    Preprocessing -> network -> results -> detections
+    preprocessing -> network -> results -> detections
 
-The dense part of the network runs where `runtimes` says, the rest is torch. What differs between
-detectors of two stages and of one is in `two_stage` and `one_stage`.
+A runtime computes the dense part of the network, see `runtimes`; the rest is torch. What differs
+between detectors of two stages and of one is in `two_stage` and `one_stage`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -19,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from synth_detect_ros.detectors.detector import Detector
+from synth_detect_ros.detectors.detector import Detector, Found
 from synth_detect_ros.detectors.preprocessing import Preprocessing
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.geometry.masks import paste_masks
@@ -28,23 +27,6 @@ from synth_detect_ros.structures import Detections
 
 Size = tuple[int, int]
 RawT = TypeVar('RawT')
-
-
-@dataclass(frozen=True)
-class Results:
-    """What is found in a resized image, on the device.
-
-    Attributes:
-        boxes: (N, 4) xyxy edges [px of the resized image].
-        scores: (N,).
-        labels: (N,) int64, 1 for the first class as in torchvision.
-        masks: (N, M, M) probabilities over each box, or None.
-    """
-
-    boxes: torch.Tensor
-    scores: torch.Tensor
-    labels: torch.Tensor
-    masks: torch.Tensor | None = None
 
 
 class Inference(ABC, Generic[RawT]):
@@ -90,17 +72,17 @@ class Inference(ABC, Generic[RawT]):
         """
         if count:
             raise ConfigError(
-                f'proposals: {count} was asked for, but this detector has one stage and proposes '
-                'nothing. Set proposals: 0.'
+                f'proposals: {count} was asked for, but this detector has one stage and no '
+                'proposals. Set proposals: 0.'
             )
 
     @abstractmethod
     def _network(self, image: torch.Tensor, size: Size) -> RawT:
-        """Return what the network says of a (1, 3, H, W) image of this size before padding."""
+        """Return the raw outputs for a (1, 3, H, W) image of this size before padding."""
 
     @abstractmethod
-    def _results(self, raw: RawT, size: Size, score_threshold: float, *, masks: bool) -> Results:
-        """Return what is found; `size` as in `_network`."""
+    def _results(self, raw: RawT, size: Size, score_threshold: float, *, masks: bool) -> Found:
+        """Return what is found, on the device; `size` as in `_network`."""
 
     @torch.inference_mode()
     def detect(
@@ -134,17 +116,17 @@ class Inference(ABC, Generic[RawT]):
         return found
 
 
-def _detections(results: Results, seen: Size, image: Sequence[int]) -> Detections:
+def _detections(found: Found, seen: Size, image: Sequence[int]) -> Detections:
     """Return detections in the frame of the image; labels start at 1 in torchvision."""
     height, width = image
-    masks = results.masks
+    masks = found.get('masks')
     # The same float32 steps as torchvision's `resize_boxes`.
     ratios = torch.tensor([width, height]).float() / torch.tensor([seen[1], seen[0]]).float()
-    edges = (results.boxes.cpu() * ratios.repeat(2)).numpy().astype(np.float64)
+    boxes = (found['boxes'].cpu() * ratios.repeat(2)).numpy().astype(np.float64)
     return Detections(
-        labels=results.labels.cpu().numpy().astype(np.int64) - 1,
-        scores=results.scores.cpu().numpy().astype(np.float64),
-        boxes=edges,
+        labels=found['labels'].cpu().numpy().astype(np.int64) - 1,
+        scores=found['scores'].cpu().numpy().astype(np.float64),
+        boxes=boxes,
         masks=None if masks is None
-        else paste_masks(masks.cpu().numpy(), edges, height, width),
+        else paste_masks(masks[:, 0].cpu().numpy(), boxes, height, width),
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
     dense runtime -> default boxes -> detections
 
-The choice of detections is `SSD.choose` itself, which decodes only boxes that may be one.
+`SSD.choose` picks the detections; it decodes only the boxes that may become one.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from synth_detect_ros.detectors.detector import Found
 from synth_detect_ros.detectors.extractors.folding import fold_batch_norm
 from synth_detect_ros.detectors.ssd import SSD
 from synth_detect_ros.detectors.ssd_layers import flatten
-from synth_detect_ros.inference.fast_path import Inference, Results, Size
+from synth_detect_ros.inference.fast_path import Inference, Size
 
 
 class OneStageDense(nn.Module):
@@ -27,7 +28,7 @@ class OneStageDense(nn.Module):
 
     def __init__(self, detector: SSD) -> None:
         super().__init__()
-        # The same layers, but for the extractor's, which become a copy.
+        # The detector's own layers; only the extractor is a copy, to fold batch norm.
         self.extractor = fold_batch_norm(detector.first_stage.module)
         self.extractor.to(memory_format=torch.channels_last)
         self.extra = detector.neck.extra
@@ -48,7 +49,7 @@ class OneStageDense(nn.Module):
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the network says of the default boxes of an image.
+    """Raw outputs for the default boxes of an image.
 
     Attributes:
         logits: (D, K + 1).
@@ -64,9 +65,7 @@ class Predictions:
 class OneStageInference(Inference[Predictions]):
     """A one-stage detector, ready for images; see `Inference`."""
 
-    def __init__(
-        self, detector: SSD, device: torch.device, runtime: str = 'auto', threads: int = 1
-    ) -> None:
+    def __init__(self, detector: SSD, device: torch.device, runtime: str, threads: int) -> None:
         super().__init__(detector, OneStageDense(detector), device, runtime, threads)
         self._detector = detector
         self._boxes: tuple[Size, torch.Tensor] = ((0, 0), torch.empty(0))
@@ -82,7 +81,7 @@ class OneStageInference(Inference[Predictions]):
 
     def _results(
         self, raw: Predictions, size: Size, score_threshold: float, *, masks: bool
-    ) -> Results:
+    ) -> Found:
         found = self._detector.choose(raw.logits, raw.codes, raw.boxes, size)
         kept = found['scores'] >= score_threshold
-        return Results(found['boxes'][kept], found['scores'][kept], found['labels'][kept])
+        return {name: values[kept] for name, values in found.items()}

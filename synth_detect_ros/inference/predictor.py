@@ -1,19 +1,31 @@
-"""Detection in new images: a bundle and one method; the live node and `evaluate` use it."""
+"""Detection in new images; the live node, `detect` and `evaluate` all run this."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from synth_detect_ros.bundle import load_bundle
+from synth_detect_ros.detectors.detector import Detector
+from synth_detect_ros.detectors.rcnn import RCNN
+from synth_detect_ros.detectors.ssd import SSD
 from synth_detect_ros.devices import choose_device
 from synth_detect_ros.errors import GeometryError
-from synth_detect_ros.inference.build import build_inference
+from synth_detect_ros.inference.fast_path import Inference
+from synth_detect_ros.inference.one_stage import OneStageInference
+from synth_detect_ros.inference.two_stage import TwoStageInference
 from synth_detect_ros.structures import Detections
+
+FAST_PATHS: dict[type[Detector], Callable[..., Inference[Any]]] = {
+    RCNN: TwoStageInference,
+    SSD: OneStageInference,
+}
 
 
 class Predictor:
@@ -93,3 +105,20 @@ class Predictor:
                 f'wanted an (H, W, 3) uint8 RGB image, got {image.shape} {image.dtype}'
             )
         return self._inference.detect(image, score_threshold, masks=masks)
+
+
+def build_inference(
+    detector: Detector, device: torch.device, runtime: str = 'auto', threads: int = 1
+) -> Inference[Any]:
+    """Return the fast path of a detector.
+
+    Args:
+        detector: in inference mode.
+        device: where its weights are.
+        runtime: who computes the dense part, see `runtimes.build_runtime`.
+        threads: of the CPU.
+
+    Raises:
+        ConfigError: the runtime is not installed or cannot run the network.
+    """
+    return FAST_PATHS[type(detector)](detector, device, runtime, threads)

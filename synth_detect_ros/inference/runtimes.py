@@ -42,17 +42,11 @@ def build_runtime(
     Raises:
         ConfigError: the package is not installed, or cannot run this network on this device.
     """
-    makers: dict[str, Callable[[nn.Module, int], Runtime]] = {
-        'torch': lambda dense, _: dense,
-        'compile': _compile,
-        'openvino': _openvino,
-        'onnxruntime': _onnxruntime,
-    }
     if name == 'auto':
         if device.type == 'cpu' and not _missing('openvino'):
             try:
-                return 'openvino', _openvino(dense, threads)
-            except Exception as error:  # whatever it does not know in somebody's network
+                return 'openvino', MAKERS['openvino'](dense, threads)
+            except Exception as error:  # the network may hold any layer
                 logger.warning('OpenVINO cannot run this network, torch does: %s', error)
         return 'torch', dense
     if name in PACKAGES and device.type != 'cpu':
@@ -65,7 +59,7 @@ def build_runtime(
             f'runtime: {name} is not installed: pip install {" ".join(missing)}; or choose auto'
         )
     try:
-        return name, makers[name](dense, threads)
+        return name, MAKERS[name](dense, threads)
     except Exception as error:  # each of them has many kinds
         raise ConfigError(
             f'runtime: {name} cannot run this network: {error}. Choose auto or torch.'
@@ -131,3 +125,11 @@ def _onnxruntime(dense: nn.Module, threads: int) -> Runtime:
 
     run(torch.zeros(EXAMPLE))
     return run
+
+
+MAKERS: dict[str, Callable[[nn.Module, int], Runtime]] = {
+    'torch': lambda dense, _: dense,
+    'compile': _compile,
+    'openvino': _openvino,
+    'onnxruntime': _onnxruntime,
+}

@@ -2,8 +2,8 @@
 
     dense runtime -> proposals -> crops -> box head -> detections -> masks
 
-All but the dense part is torch, arranged so that nothing is computed that no result depends on:
-boxes are decoded after the selection, masks only of what is kept.
+All but the dense part is torch, and computes only what a result depends on: boxes are decoded
+after the selection, masks only for the detections that are kept.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.roi_heads import maskrcnn_inference
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from synth_detect_ros.detectors.box_head import FastBoxHead, can_be_fast
+from synth_detect_ros.detectors.detector import Found
 from synth_detect_ros.detectors.extractors.folding import fold_batch_norm
 from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.detectors.rfcn import PositionMaps
 from synth_detect_ros.detectors.roi_heads import SecondStageHeads
-from synth_detect_ros.inference.fast_path import Inference, Results, Size
+from synth_detect_ros.inference.fast_path import Inference, Size
 
 
 class TwoStageDense(nn.Module):
-    """Extractor, pyramid, proposal head and maps of regions of a detector, for one image.
+    """Extractor, pyramid, proposal head and region maps of a detector, for one image.
 
     Args:
         detector: in inference mode.
@@ -37,7 +37,7 @@ class TwoStageDense(nn.Module):
 
     def __init__(self, detector: RCNN) -> None:
         super().__init__()
-        # The same layers, but for the extractor's, which become a copy.
+        # The detector's own layers; only the extractor is a copy, to fold batch norm.
         self.extractor = fold_batch_norm(detector.neck.first_stage.module)
         self.extractor.to(memory_format=torch.channels_last)
         self.pyramid = detector.neck.pyramid
@@ -70,8 +70,8 @@ class TwoStageDense(nn.Module):
 
 
 @dataclass(frozen=True)
-class Regions:
-    """What the network says of the regions of an image.
+class RegionOutputs:
+    """Raw outputs for the proposals of an image.
 
     Attributes:
         maps: (1, C, H_i, W_i) by name.
@@ -86,16 +86,14 @@ class Regions:
     codes: torch.Tensor
 
 
-class TwoStageInference(Inference[Regions]):
+class TwoStageInference(Inference[RegionOutputs]):
     """A two-stage detector, ready for images; see `Inference`.
 
     Attributes:
-        proposals: kept of each image.
+        proposals: kept for each image.
     """
 
-    def __init__(
-        self, detector: RCNN, device: torch.device, runtime: str = 'auto', threads: int = 1
-    ) -> None:
+    def __init__(self, detector: RCNN, device: torch.device, runtime: str, threads: int) -> None:
         dense = TwoStageDense(detector)
         with torch.inference_mode():
             dense(torch.zeros((1, 3, 64, 64), device=device))
@@ -110,24 +108,26 @@ class TwoStageInference(Inference[Regions]):
         """Pass this many proposals an image to the second stage; 0: as many as in training."""
         self.proposals = count or self._trained_proposals
 
-    def _network(self, image: torch.Tensor, size: Size) -> Regions:
+    def _network(self, image: torch.Tensor, size: Size) -> RegionOutputs:
         maps, logits, deltas = self._levels(self._run(image))
         proposals = self._propose(image, maps, logits, deltas, size)
         named = dict(zip(self._names, maps, strict=True))
         features = self._head(self._heads.box_roi_pool(named, [proposals], [size]))
-        return Regions(named, proposals, *self._heads.box_predictor(features))
+        return RegionOutputs(named, proposals, *self._heads.box_predictor(features))
 
     def _results(
-        self, raw: Regions, size: Size, score_threshold: float, *, masks: bool
-    ) -> Results:
+        self, raw: RegionOutputs, size: Size, score_threshold: float, *, masks: bool
+    ) -> Found:
         boxes, scores, labels = (
-            found[0] for found in
+            of_images[0] for of_images in
             self._heads.postprocess_detections(raw.logits, raw.codes, [raw.proposals], [size])
         )  # fmt: skip
         kept = scores >= score_threshold
         boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
-        small = self._masks(raw.maps, boxes, labels, size) if masks else None
-        return Results(boxes, scores, labels, small)
+        found = {'boxes': boxes, 'scores': scores, 'labels': labels}
+        if masks and self._heads.has_mask():
+            found['masks'] = self._masks(raw.maps, boxes, labels, size)
+        return found
 
     def _levels(
         self, found: Sequence[torch.Tensor]
@@ -173,16 +173,13 @@ class TwoStageInference(Inference[Regions]):
 
     def _masks(
         self, maps: dict[str, torch.Tensor], boxes: torch.Tensor, labels: torch.Tensor, size: Size
-    ) -> torch.Tensor | None:
-        """Return (N, M, M) probabilities over each box, or None without a mask head."""
-        heads = self._heads
-        if not heads.has_mask():
-            return None
+    ) -> torch.Tensor:
+        """Return (N, 1, M, M) probabilities over each box."""
         if not len(boxes):
-            return boxes.new_zeros((0, 1, 1))
-        crops = heads.mask_roi_pool(maps, [boxes], [size])
-        logits = heads.mask_predictor(heads.mask_head(crops))
-        return maskrcnn_inference(logits, [labels])[0][:, 0]
+            return boxes.new_zeros((0, 1, 1, 1))
+        crops = self._heads.mask_roi_pool(maps, [boxes], [size])
+        logits = self._heads.mask_predictor(self._heads.mask_head(crops))
+        return logits[torch.arange(len(labels), device=labels.device), labels].sigmoid()[:, None]
 
 
 def _box_head(heads: SecondStageHeads, device: torch.device) -> FastBoxHead | nn.Module:

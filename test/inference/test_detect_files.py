@@ -55,11 +55,11 @@ def test_detections_below_the_threshold_are_left_out(tmp_path):
 
 
 def test_images_of_the_same_name_do_not_overwrite_each_other(tmp_path):
-    first = write_images(tmp_path / 'one', 'a.png', 'a.jpg')
+    first = write_images(tmp_path / 'one', 'a.png', 'a.jpg', 'a_3.png', '._a.png')
     second = write_images(tmp_path / 'two', 'a.png')
     detect_files(FindsOne(), [first, second], tmp_path / 'out', 0.5)
     names = sorted(p.name for p in (tmp_path / 'out').glob('*.jpg'))
-    assert names == ['a.jpg', 'a_2.jpg', 'a_3.jpg']
+    assert names == ['a.jpg', 'a_2.jpg', 'a_3.jpg', 'a_4.jpg']
 
 
 def test_a_broken_image_is_named_after_the_others_are_done(tmp_path):

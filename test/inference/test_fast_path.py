@@ -9,8 +9,8 @@ from synth_detect_ros.detectors.build import build_detector
 from synth_detect_ros.detectors.detector import to_tensor
 from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.errors import ConfigError
-from synth_detect_ros.inference.build import build_inference
-from synth_detect_ros.inference.runtimes import build_runtime
+from synth_detect_ros.inference.predictor import build_inference
+from synth_detect_ros.inference.runtimes import MAKERS, build_runtime
 from synth_detect_ros.inference.two_stage import TwoStageDense
 
 CPU = torch.device('cpu')
@@ -116,7 +116,7 @@ def test_auto_is_torch_where_openvino_is_not_or_fails(monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     assert build_runtime('auto', small(), CPU, 1)[0] == 'torch'
     monkeypatch.setattr('importlib.util.find_spec', lambda name: name)
-    monkeypatch.setattr('synth_detect_ros.inference.runtimes._openvino', lambda *_: 1 / 0)
+    monkeypatch.setitem(MAKERS, 'openvino', lambda *_: 1 / 0)
     assert build_runtime('auto', small(), CPU, 1)[0] == 'torch'
 
 
@@ -128,7 +128,7 @@ def test_a_runtime_that_is_not_installed_says_how_to_get_it(monkeypatch):
 
 def test_a_runtime_that_fails_says_what_to_choose(monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: name)
-    monkeypatch.setattr('synth_detect_ros.inference.runtimes._openvino', lambda *_: 1 / 0)
+    monkeypatch.setitem(MAKERS, 'openvino', lambda *_: 1 / 0)
     with pytest.raises(ConfigError, match=r'cannot run this network.*Choose auto or torch'):
         build_runtime('openvino', small(), CPU, 1)
 
