@@ -10,6 +10,8 @@ import yaml
 from numpy.typing import NDArray
 
 from synth_detect_ros.config import PoseConfig, SceneConfig, SynthesizeConfig
+from synth_detect_ros.dataset.inputs import read_inputs
+from synth_detect_ros.dataset.synthesize import Generator
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.rendering.mesh import Mesh, load_mesh
 
@@ -94,6 +96,10 @@ def write_objects(folder: Path, **meshes: Path) -> Path:
     path = folder / ('_'.join(meshes) + '.yaml')
     path.write_text(yaml.safe_dump({'objects': entries}))
     return path
+
+
+def generator(config: SynthesizeConfig) -> Generator:
+    return Generator(config, read_inputs(config))
 
 
 def config(folder: Path, **changes: object) -> SynthesizeConfig:

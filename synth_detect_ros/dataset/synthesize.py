@@ -43,31 +43,25 @@ class Generator:
 
     Args:
         config: of the run.
-        inputs: objects, backgrounds and camera; read from the files of `config` when None.
+        inputs: objects, backgrounds and camera, read from its files.
 
     Attributes:
         config: of the run.
         camera: of the images.
-        classes: names of the target objects; labels index them.
         watch: time taken by the stages of its samples.
 
     Raises:
-        SynthDetectError: see `inputs.read_inputs`.
         RenderingError: there is no usable OpenGL.
     """
 
-    def __init__(self, config: SynthesizeConfig, inputs: Inputs | None = None) -> None:
-        inputs = inputs or read_inputs(config)
-        self.config, self.camera, self.classes = config, inputs.camera, inputs.classes
+    def __init__(self, config: SynthesizeConfig, inputs: Inputs) -> None:
+        self.config, self.camera = config, inputs.camera
         self.watch = Stopwatch()
         self._backgrounds = inputs.backgrounds
         self._scenes = SceneFactory(
-            config,
-            inputs.camera,
-            inputs.targets,
-            inputs.distractors,
+            config, inputs.camera, inputs.targets, inputs.distractors,
             get_renderer(config.renderer),
-        )
+        )  # fmt: skip
         # Read at the start and kept: the memory of a process stays flat.
         fitting = max(FRAME_MEMORY // self._backgrounds.read(0).nbytes, 1)
         kept = range(min(fitting, len(self._backgrounds)))

@@ -14,7 +14,7 @@ from synth_detect_ros.config import AugmentConfig
 from synth_detect_ros.config.options import to_yaml
 from synth_detect_ros.dataset.generated import GeneratedSet, target_of
 from synth_detect_ros.dataset.inputs import read_inputs
-from synth_detect_ros.dataset.synthesize import Generator, make_sample
+from synth_detect_ros.dataset.synthesize import make_sample
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.geometry.boxes import box_of_mask
 from synth_detect_ros.structures import Instances, Sample
@@ -51,7 +51,7 @@ def whole(file, tmp_path_factory):
 
 
 def test_items_are_the_samples_of_the_generator(config):
-    data, generator = generated(config), Generator(config)
+    data, generator = generated(config), scenes.generator(config)
     for key in range(4):
         image, target = data[key]
         sample = make_sample(generator, 3 + key)

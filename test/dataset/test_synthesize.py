@@ -29,7 +29,7 @@ from synth_detect_ros.dataset.coco import quiet_coco, read_coco
 from synth_detect_ros.dataset.files import read_image
 from synth_detect_ros.dataset.inputs import read_inputs
 from synth_detect_ros.dataset.storage import COCO_FILE, SHARD, read_info
-from synth_detect_ros.dataset.synthesize import Generator, make_sample, synthesize
+from synth_detect_ros.dataset.synthesize import make_sample, synthesize
 from synth_detect_ros.errors import (
     BackgroundError,
     ConfigError,
@@ -61,7 +61,7 @@ def whole(config: SynthesizeConfig, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_samples_tell_the_truth_about_themselves(config: SynthesizeConfig) -> None:
-    generator = Generator(config)
+    generator = scenes.generator(config)
     for index in range(10):
         sample = make_sample(generator, index)
         truth = sample.instances
@@ -77,20 +77,20 @@ def test_samples_tell_the_truth_about_themselves(config: SynthesizeConfig) -> No
 
 
 def test_a_sample_depends_on_its_index_alone(config: SynthesizeConfig) -> None:
-    forward, backward = Generator(config), Generator(config)
+    forward, backward = scenes.generator(config), scenes.generator(config)
     wanted = [make_sample(forward, i) for i in range(5)]
     for index in (4, 2, 0, 3, 1):
         sample = make_sample(backward, index)
         np.testing.assert_array_equal(sample.image, wanted[index].image)
         np.testing.assert_array_equal(sample.instances.poses, wanted[index].instances.poses)
-    other = make_sample(Generator(config.replace(seed=4)), 0)
+    other = make_sample(scenes.generator(config.replace(seed=4)), 0)
     assert not np.array_equal(other.image, wanted[0].image)
 
 
 def test_the_stored_set_is_what_the_function_makes(config: SynthesizeConfig, whole: Path) -> None:
-    generator, coco = Generator(config), quiet_coco(read_coco(whole / COCO_FILE))
+    generator, coco = scenes.generator(config), quiet_coco(read_coco(whole / COCO_FILE))
     names = tuple(category['name'] for category in coco.dataset['categories'])
-    assert names == generator.classes == ('cube', 'ball') and len(coco.imgs) == COUNT
+    assert names == ('cube', 'ball') and len(coco.imgs) == COUNT
     for index in (0, SHARD, COUNT - 1):
         wanted, rows = make_sample(generator, index), coco.imgToAnns[index]
         for number, row in enumerate(rows):
@@ -134,7 +134,7 @@ def test_the_folder_says_where_the_time_went(config: SynthesizeConfig, whole: Pa
 
 
 def test_stages_of_a_sample_are_timed(config: SynthesizeConfig) -> None:
-    generator = Generator(config.replace(sensor=SensorConfig(enabled=True)))
+    generator = scenes.generator(config.replace(sensor=SensorConfig(enabled=True)))
     make_sample(generator, 0)
     assert set(generator.watch.take()) == {'scene', 'background', 'compose', 'sensor'}
 
@@ -257,12 +257,12 @@ def test_a_set_of_another_configuration_is_refused(
 
 
 def image_of(config: SynthesizeConfig, **changes: object) -> NDArray[np.uint8]:
-    return make_sample(Generator(config.replace(**changes)), 1).image
+    return make_sample(scenes.generator(config.replace(**changes)), 1).image
 
 
 def test_each_switch_changes_the_image_and_nothing_else(config: SynthesizeConfig) -> None:
     plain = image_of(config)
-    ids = make_sample(Generator(config), 1).ids
+    ids = make_sample(scenes.generator(config), 1).ids
     on_objects = [
         ComposeConfig(noise=False),
         ComposeConfig(blur=False),
@@ -270,7 +270,7 @@ def test_each_switch_changes_the_image_and_nothing_else(config: SynthesizeConfig
         ComposeConfig(blending='poisson'),
     ]
     for compose in on_objects:
-        changed = Generator(config.replace(compose=compose))
+        changed = scenes.generator(config.replace(compose=compose))
         image = make_sample(changed, 1)
         assert not np.array_equal(image.image, plain)
         np.testing.assert_array_equal(image.ids, ids)
@@ -285,14 +285,14 @@ def test_each_switch_changes_the_image_and_nothing_else(config: SynthesizeConfig
     for name, group in everywhere.items():
         assert (image_of(config, **{name: group}) != plain).mean() > 0.3
         np.testing.assert_array_equal(
-            make_sample(Generator(config.replace(**{name: group})), 1).ids, ids
+            make_sample(scenes.generator(config.replace(**{name: group})), 1).ids, ids
         )
 
 
 def test_distortion_bends_images_and_masks(config: SynthesizeConfig, tmp_path: Path) -> None:
     bent = scenes.camera(160, 120, 144.0, D=np.array([-0.3, 0.1, 0.0, 0.0, 0.0]))
     (tmp_path / 'bent.yaml').write_text(yaml.safe_dump(bent.to_calibration()))
-    generator = Generator(config.replace(camera=str(tmp_path / 'bent.yaml')))
+    generator = scenes.generator(config.replace(camera=str(tmp_path / 'bent.yaml')))
     assert generator.camera == bent
     for index in range(3):
         sample = make_sample(generator, index)
@@ -339,5 +339,5 @@ def test_the_preset_of_the_paper_renders_one_object_alone(config: SynthesizeConf
     path = Path(__file__).parents[2] / 'config' / 'synthesize_paper.yaml'
     paper = read_config(SynthesizeConfig, path)
     paths = {key: getattr(config, key) for key in ('objects', 'distractors', 'backgrounds')}
-    generator = Generator(paper.replace(**paths))
+    generator = scenes.generator(paper.replace(**paths))
     assert [len(generator.scene(index).canvas.layers) for index in range(4)] == [1, 1, 1, 1]

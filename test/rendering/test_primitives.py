@@ -9,7 +9,7 @@ import scenes
 from synth_detect_ros.config import BUILTIN, SynthesizeConfig
 from synth_detect_ros.config.options import read_config
 from synth_detect_ros.dataset.inputs import provenance, read_inputs
-from synth_detect_ros.dataset.synthesize import Generator, make_sample
+from synth_detect_ros.dataset.synthesize import make_sample
 from synth_detect_ros.rendering.primitives import COUNT, SIDE, TEXTURE, primitives
 from synth_detect_ros.rendering.surface import is_closed
 
@@ -73,7 +73,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SynthesizeConfig:
 
 def test_they_are_drawn_but_never_labelled(config: SynthesizeConfig) -> None:
     many = config.replace(scene=config.scene.replace(distractors=(3, 3)))
-    with_them, without = Generator(many), Generator(many.replace(distractors=''))
+    with_them, without = scenes.generator(many), scenes.generator(many.replace(distractors=''))
     differ = False
     for index in range(4):
         a, b = make_sample(with_them, index), make_sample(without, index)
