@@ -16,7 +16,7 @@ from synth_detect_ros.detectors.detector import Found
 from synth_detect_ros.detectors.extractors.folding import fold_batch_norm
 from synth_detect_ros.detectors.ssd import SSD
 from synth_detect_ros.detectors.ssd_layers import flatten
-from synth_detect_ros.inference.fast_path import Inference, Size
+from synth_detect_ros.inference.fast_path import FastPath, Size
 
 
 class OneStageDense(nn.Module):
@@ -62,15 +62,16 @@ class Predictions:
     boxes: torch.Tensor
 
 
-class OneStageInference(Inference[Predictions]):
-    """A one-stage detector, ready for images; see `Inference`."""
+class OneStagePath(FastPath[Predictions]):
+    """The fast path of a one-stage detector; see `FastPath`."""
 
     def __init__(self, detector: SSD, device: torch.device, runtime: str, threads: int) -> None:
-        super().__init__(detector, OneStageDense(detector), device, runtime, threads)
+        super().__init__(OneStageDense(detector), device, runtime, threads)
         self._detector = detector
         self._boxes: tuple[Size, torch.Tensor] = ((0, 0), torch.empty(0))
 
-    def _network(self, image: torch.Tensor, size: Size) -> Predictions:
+    def network(self, image: torch.Tensor, size: Size) -> Predictions:
+        """Return the raw outputs for an image; see `FastPath.network`."""
         found = self._run(image)
         logits, codes = found[: len(found) // 2], found[len(found) // 2 :]
         padded = (int(image.shape[-2]), int(image.shape[-1]))
@@ -79,9 +80,10 @@ class OneStageInference(Inference[Predictions]):
         classes = self._detector.head.num_classes
         return Predictions(flatten(logits, classes)[0], flatten(codes, 4)[0], self._boxes[1])
 
-    def _results(
+    def results(
         self, raw: Predictions, size: Size, score_threshold: float, *, masks: bool
     ) -> Found:
+        """Return what is found; see `FastPath.results`."""
         found = self._detector.choose(raw.logits, raw.codes, raw.boxes, size)
         kept = found['scores'] >= score_threshold
         return {name: values[kept] for name, values in found.items()}

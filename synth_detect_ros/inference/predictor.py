@@ -1,9 +1,13 @@
-"""Detection in new images; the live node, `detect` and `evaluate` all run this."""
+"""Detection in new images; the live node, `detect` and `evaluate` all run this.
+
+preprocessing -> network -> results -> detections
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +16,21 @@ import torch
 from numpy.typing import NDArray
 
 from synth_detect_ros.bundle import load_bundle
-from synth_detect_ros.detectors.detector import Detector
+from synth_detect_ros.detectors.detector import Detector, Found
+from synth_detect_ros.detectors.preprocessing import Preprocessing
 from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.detectors.ssd import SSD
 from synth_detect_ros.devices import choose_device
 from synth_detect_ros.errors import GeometryError
-from synth_detect_ros.inference.fast_path import Inference
-from synth_detect_ros.inference.one_stage import OneStageInference
-from synth_detect_ros.inference.two_stage import TwoStageInference
+from synth_detect_ros.geometry.masks import paste_masks
+from synth_detect_ros.inference.fast_path import FastPath, Size
+from synth_detect_ros.inference.one_stage import OneStagePath
+from synth_detect_ros.inference.two_stage import TwoStagePath
 from synth_detect_ros.structures import Detections
 
-FAST_PATHS: dict[type[Detector], Callable[..., Inference[Any]]] = {
-    RCNN: TwoStageInference,
-    SSD: OneStageInference,
+FAST_PATHS: dict[type[Detector], Callable[..., FastPath[Any]]] = {
+    RCNN: TwoStagePath,
+    SSD: OneStagePath,
 }
 
 
@@ -43,11 +49,12 @@ class Predictor:
         has_masks: whether detections come with masks.
         info: the content of the bundle's model.yaml.
         runtime: the one that was chosen.
+        timings: duration of the last call's parts [ms]: `preprocess`, `network`, `postprocess`.
 
     Raises:
         BundleError: the bundle is missing, truncated or broken.
-        ConfigError: the device is not there, the runtime not installed, or a detector of one stage
-            should keep proposals.
+        ConfigError: the device is not there; the runtime is not installed or cannot run the
+            network; or a detector of one stage should keep proposals.
     """
 
     def __init__(
@@ -63,11 +70,16 @@ class Predictor:
         if self.device.type == 'cpu':
             torch.set_num_threads(threads)
         detector, self.info = load_bundle(bundle, str(self.device))
-        self.classes = detector.classes
-        self.has_masks = detector.has_masks
-        self._inference = build_inference(detector, self.device, runtime, threads)
+        self.classes, self.has_masks = detector.classes, detector.has_masks
+        config = detector.config
+        self._preprocess = Preprocessing(
+            detector.transform.image_mean, detector.transform.image_std,
+            config.min_side, config.max_side, config.fixed_size, detector.divisor,
+        )  # fmt: skip
+        self._path = FAST_PATHS[type(detector)](detector, self.device, runtime, threads)
         self.keep_proposals(proposals)
-        self.runtime = self._inference.runtime
+        self.runtime = self._path.runtime
+        self.timings: dict[str, float] = {}
 
     def keep_proposals(self, count: int) -> None:
         """Pass this many proposals an image to the second stage; 0: as many as in training.
@@ -75,19 +87,11 @@ class Predictor:
         Raises:
             ConfigError: the detector has one stage.
         """
-        self._inference.keep_proposals(count)
+        self._path.keep_proposals(count)
 
-    @property
-    def timings(self) -> dict[str, float]:
-        """Duration of the last call's parts [ms]: `preprocess`, `network`, `postprocess`."""
-        return self._inference.timings
-
+    @torch.inference_mode()
     def detect(
-        self,
-        image: NDArray[np.uint8],
-        score_threshold: float = 0.0,
-        *,
-        masks: bool = True,
+        self, image: NDArray[np.uint8], score_threshold: float = 0.0, *, masks: bool = True
     ) -> Detections:
         """Find the objects in one image.
 
@@ -104,21 +108,38 @@ class Predictor:
             raise GeometryError(
                 f'wanted an (H, W, 3) uint8 RGB image, got {image.shape} {image.dtype}'
             )
-        return self._inference.detect(image, score_threshold, masks=masks)
+        clock = [time.perf_counter()]
+        tensor, size = self._preprocess(image)
+        if self.device.type == 'cuda':
+            tensor = tensor.pin_memory().to(self.device, non_blocking=True)
+        clock.append(self._now())
+        raw = self._path.network(tensor, size)
+        clock.append(self._now())
+        results = self._path.results(raw, size, score_threshold, masks=masks)
+        found = _detections(results, size, image.shape[:2])
+        clock.append(self._now())
+        names = ('preprocess', 'network', 'postprocess')
+        self.timings = {n: 1e3 * (b - a) for n, a, b in zip(names, clock, clock[1:], strict=False)}
+        return found
+
+    def _now(self) -> float:
+        """Return the time [s] at which all work so far is done, that of a GPU included."""
+        if self.device.type == 'cuda':
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
 
 
-def build_inference(
-    detector: Detector, device: torch.device, runtime: str = 'auto', threads: int = 1
-) -> Inference[Any]:
-    """Return the fast path of a detector.
-
-    Args:
-        detector: in inference mode.
-        device: where its weights are.
-        runtime: who computes the dense part, see `runtimes.build_runtime`.
-        threads: of the CPU.
-
-    Raises:
-        ConfigError: the runtime is not installed or cannot run the network.
-    """
-    return FAST_PATHS[type(detector)](detector, device, runtime, threads)
+def _detections(found: Found, seen: Size, image: Sequence[int]) -> Detections:
+    """Return detections in the frame of the image; labels start at 1 in torchvision."""
+    height, width = image
+    masks = found.get('masks')
+    # The same float32 steps as torchvision's `resize_boxes`.
+    ratios = torch.tensor([width, height]).float() / torch.tensor([seen[1], seen[0]]).float()
+    boxes = (found['boxes'].cpu() * ratios.repeat(2)).numpy().astype(np.float64)
+    return Detections(
+        labels=found['labels'].cpu().numpy().astype(np.int64) - 1,
+        scores=found['scores'].cpu().numpy().astype(np.float64),
+        boxes=boxes,
+        masks=None if masks is None
+        else paste_masks(masks[:, 0].cpu().numpy(), boxes, height, width),
+    )  # fmt: skip

@@ -22,7 +22,7 @@ from synth_detect_ros.detectors.extractors.folding import fold_batch_norm
 from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.detectors.rfcn import PositionMaps
 from synth_detect_ros.detectors.roi_heads import SecondStageHeads
-from synth_detect_ros.inference.fast_path import Inference, Size
+from synth_detect_ros.inference.fast_path import FastPath, Size
 
 
 class TwoStageDense(nn.Module):
@@ -86,8 +86,8 @@ class RegionOutputs:
     codes: torch.Tensor
 
 
-class TwoStageInference(Inference[RegionOutputs]):
-    """A two-stage detector, ready for images; see `Inference`.
+class TwoStagePath(FastPath[RegionOutputs]):
+    """The fast path of a two-stage detector; see `FastPath`.
 
     Attributes:
         proposals: kept for each image.
@@ -98,7 +98,7 @@ class TwoStageInference(Inference[RegionOutputs]):
         with torch.inference_mode():
             dense(torch.zeros((1, 3, 64, 64), device=device))
         self._names = dense.names
-        super().__init__(detector, dense, device, runtime, threads)
+        super().__init__(dense, device, runtime, threads)
         self._rpn, self._heads = detector.rpn, detector.roi_heads
         self._head = _box_head(detector.roi_heads, device)
         self._anchors: tuple[list[Size], list[torch.Tensor]] = ([], [])
@@ -108,16 +108,20 @@ class TwoStageInference(Inference[RegionOutputs]):
         """Pass this many proposals an image to the second stage; 0: as many as in training."""
         self.proposals = count or self._trained_proposals
 
-    def _network(self, image: torch.Tensor, size: Size) -> RegionOutputs:
-        maps, logits, deltas = self._levels(self._run(image))
+    def network(self, image: torch.Tensor, size: Size) -> RegionOutputs:
+        """Return the raw outputs for an image; see `FastPath.network`."""
+        found, count = self._run(image), len(self._names)
+        maps = [m.permute(0, 3, 1, 2) for m in found[:count]]
+        logits, deltas = found[count : 2 * count], found[2 * count :]
         proposals = self._propose(image, maps, logits, deltas, size)
         named = dict(zip(self._names, maps, strict=True))
         features = self._head(self._heads.box_roi_pool(named, [proposals], [size]))
         return RegionOutputs(named, proposals, *self._heads.box_predictor(features))
 
-    def _results(
+    def results(
         self, raw: RegionOutputs, size: Size, score_threshold: float, *, masks: bool
     ) -> Found:
+        """Return what is found; see `FastPath.results`."""
         boxes, scores, labels = (
             of_images[0] for of_images in
             self._heads.postprocess_detections(raw.logits, raw.codes, [raw.proposals], [size])
@@ -129,20 +133,12 @@ class TwoStageInference(Inference[RegionOutputs]):
             found['masks'] = self._masks(raw.maps, boxes, labels, size)
         return found
 
-    def _levels(
-        self, found: Sequence[torch.Tensor]
-    ) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
-        """Return maps (1, C, H_i, W_i), logits and deltas of each level."""
-        count = len(self._names)
-        maps = [m.permute(0, 3, 1, 2) for m in found[:count]]
-        return maps, list(found[count : 2 * count]), list(found[2 * count :])
-
     def _propose(
         self,
         image: torch.Tensor,
         maps: list[torch.Tensor],
-        logits: list[torch.Tensor],
-        deltas: list[torch.Tensor],
+        logits: Sequence[torch.Tensor],
+        deltas: Sequence[torch.Tensor],
         size: Size,
     ) -> torch.Tensor:
         """Return (P, 4) proposals as `RegionProposalNetwork` does; decodes only its candidates."""

@@ -5,11 +5,12 @@ import pytest
 import torch
 from tiny import CLASSES, TINY_SSD, detector_config
 
+from synth_detect_ros.bundle import load_bundle, save_bundle
 from synth_detect_ros.detectors.build import build_detector
 from synth_detect_ros.detectors.detector import to_tensor
 from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.errors import ConfigError
-from synth_detect_ros.inference.predictor import build_inference
+from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.inference.runtimes import MAKERS, build_runtime
 from synth_detect_ros.inference.two_stage import TwoStageDense
 
@@ -50,14 +51,23 @@ def scores_of(detector):
 
 
 @pytest.fixture(scope='module', params=range(len(NETWORKS)))
-def detector(request):
+def bundle(request, tmp_path_factory):
     torch.manual_seed(0)
     config = detector_config(score_threshold=0.0, **NETWORKS[request.param])
     detector = build_detector(config, CLASSES).eval()
     with torch.no_grad():  # spread what an untrained head scores, so that rounding ties nothing
         for weight in scores_of(detector):
             weight.mul_(50)
-    return detector
+    return save_bundle(tmp_path_factory.mktemp('network') / 'bundle', detector, {})
+
+
+@pytest.fixture(scope='module')
+def detector(bundle):
+    return load_bundle(bundle)[0]
+
+
+def predictor(bundle, runtime='torch'):
+    return Predictor(bundle, 'cpu', 1, runtime)
 
 
 def image(height, width):
@@ -75,37 +85,37 @@ def assert_same(found, wanted):
 
 
 @pytest.mark.parametrize('runtime', RUNTIMES)
-def test_detections_are_those_of_the_detector(detector, runtime):
+def test_detections_are_those_of_the_detector(bundle, detector, runtime):
     if runtime != 'torch':
         pytest.importorskip(runtime)
-    inference = build_inference(detector, CPU, runtime)
-    assert inference.runtime == runtime
+    fast = predictor(bundle, runtime)
+    assert fast.runtime == runtime
     for size in SIZES:
         frame = image(*size)
         wanted = detector.detect([to_tensor(frame, CPU)])[0]
         assert len(wanted)
-        assert_same(inference.detect(frame), wanted)
-        assert set(inference.timings) == {'preprocess', 'network', 'postprocess'}
+        assert_same(fast.detect(frame), wanted)
+        assert set(fast.timings) == {'preprocess', 'network', 'postprocess'}
 
 
-def test_nothing_found_is_legal(detector):
-    found = build_inference(detector, CPU, 'torch').detect(image(96, 128), 1.1)
+def test_nothing_found_is_legal(bundle, detector):
+    found = predictor(bundle).detect(image(96, 128), 1.1)
     assert len(found) == 0
     assert (found.masks is None) == (not detector.has_masks)
 
 
-def test_masks_are_made_only_when_wanted(detector, monkeypatch):
-    inference = build_inference(detector, CPU, 'torch')
-    monkeypatch.setattr('synth_detect_ros.inference.fast_path.paste_masks', lambda *_: 1 / 0)
-    assert inference.detect(image(96, 128), masks=False).masks is None
+def test_masks_are_made_only_when_wanted(bundle, monkeypatch):
+    fast = predictor(bundle)
+    monkeypatch.setattr('synth_detect_ros.inference.predictor.paste_masks', lambda *_: 1 / 0)
+    assert fast.detect(image(96, 128), masks=False).masks is None
 
 
-def test_fewer_proposals_are_the_best_ones(detector):
+def test_fewer_proposals_are_the_best_ones(bundle, detector):
     if detector.config.architecture == 'ssd':
         pytest.skip('it proposes nothing, see test_ssd.py')
-    inference = build_inference(detector, CPU, 'torch')
-    inference.keep_proposals(1)
-    assert len(inference.detect(image(96, 128))) <= len(CLASSES)
+    fast = predictor(bundle)
+    fast.keep_proposals(1)
+    assert len(fast.detect(image(96, 128))) <= len(CLASSES)
 
 
 def small():
