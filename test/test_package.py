@@ -9,7 +9,6 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from configparser import ConfigParser
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,7 +141,7 @@ def test_the_example_of_the_readme_runs(
     (example,) = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.S)
     config = scenes.config(tmp_path, count=8)
     (tmp_path / 'objects.yaml').write_text(Path(config.objects).read_text())
-    (tmp_path / 'synthesize.yaml').write_text(to_yaml(replace(config, out='')))
+    (tmp_path / 'synthesize.yaml').write_text(to_yaml(config.replace(out='')))
     training = tiny.train_config('', '', steps=2, detector={'min_side': 120})
     (tmp_path / 'train.yaml').write_text(to_yaml(training))
     (tmp_path / 'example.py').write_text(example)

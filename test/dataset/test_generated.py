@@ -21,7 +21,7 @@ from synth_detect_ros.structures import Instances, Sample
 from synth_detect_ros.training.train import train
 
 STILL = AugmentConfig(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
-NONE = replace(STILL, flip=False)
+NONE = STILL.replace(flip=False)
 
 
 @pytest.fixture(scope='module')

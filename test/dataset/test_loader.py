@@ -1,7 +1,6 @@
 """Loading labelled images: targets follow the image through every change."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.geometry.boxes import box_of_mask
 
 STILL = AugmentConfig(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
-NONE = replace(STILL, flip=False)
+NONE = STILL.replace(flip=False)
 
 
 @pytest.fixture(scope='module')
