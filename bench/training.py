@@ -41,9 +41,10 @@ from synth_detect_ros.detectors.detector import to_tensor
 from synth_detect_ros.detectors.extractors.freezing import apply_freeze
 from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.detectors.roi_pooling import RoIPooling
-from synth_detect_ros.training.cached_training import FrozenFeatures
+from synth_detect_ros.training.cached_training import CachedFeatures
+from synth_detect_ros.training.checkpoint import Progress
 from synth_detect_ros.training.feature_cache import FEATURES
-from synth_detect_ros.training.train import Progress, train
+from synth_detect_ros.training.train import train
 
 WIDTH, HEIGHT, CLASSES = 640, 480, 3
 BATCH = 2
@@ -255,7 +256,7 @@ def prepare(folder: Path, backbone: str, images: int) -> TrainConfig:
     apply_freeze(detector, detector.stages, 'first_stage')
     labelled = read_labelled(folder / 'set' / 'images', folder / 'set' / 'annotations.json')
     data = TrainingSet(labelled, range(images), config.augment, config.seed)
-    kept = FrozenFeatures(detector, data, folder / 'features', config.cache.dtype, amp=False)
+    kept = CachedFeatures(detector, data, folder / 'features', config.cache.dtype, amp=False)
     for entry in range(images):
         if entry < PICTURES:
             maps, _ = detector.features(to_tensor(data[entry][0], torch.device('cpu')))

@@ -17,7 +17,8 @@ def add(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Train, and write the bundle."""
-    from synth_detect_ros.training.train import Progress, train
+    from synth_detect_ros.training.checkpoint import Progress
+    from synth_detect_ros.training.train import train
 
     def report(progress: Progress) -> None:
         total = round(progress.step / progress.share(args.config))  # a time limit may come first

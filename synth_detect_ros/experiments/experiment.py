@@ -38,7 +38,7 @@ from synth_detect_ros.experiments.plan import (
 from synth_detect_ros.experiments.processes import ProcessPool, machine
 from synth_detect_ros.experiments.real_split import write_split
 from synth_detect_ros.experiments.results import write_results
-from synth_detect_ros.training.train import read_progress
+from synth_detect_ros.training.checkpoint import read_progress
 
 logger = logging.getLogger(__name__)
 

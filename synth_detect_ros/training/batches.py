@@ -1,72 +1,90 @@
-"""Batches of a training run: their order, the processes and the thread that make them ahead."""
+"""Batches of a training run, made ahead by loader processes and a thread."""
 
 from __future__ import annotations
 
 import logging
 import shutil
+import signal
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from synth_detect_ros.compute.core_assignment import ONE_THREAD
 from synth_detect_ros.compute.workers import environment
 from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.dataset.generated import start_process
+from synth_detect_ros.detectors.detector import to_tensor
+from synth_detect_ros.training.data import TrainingData
 
 logger = logging.getLogger(__name__)
 
-# A batch that is ready for its step: computes the named losses of the detector.
-Losses = Callable[[], dict[str, torch.Tensor]]
 T = TypeVar('T')
 U = TypeVar('U')
-# Batches that are prepared ahead of the step.
-AHEAD = 2
+# Lists that each loader process makes ahead, and batches that are prepared ahead of the step.
+LOADED, PREPARED = 4, 2
 
 
-def batches(
-    data: Dataset[T], keys: Iterable[int], batch: int, workers: int, *, renders: bool = False
+@dataclass(frozen=True, eq=False)
+class ImageBatch:
+    """Images of a step and their targets, on the device of the detector; see its `forward`."""
+
+    images: list[torch.Tensor]
+    targets: list[dict[str, torch.Tensor]]
+
+    @classmethod
+    def of(
+        cls,
+        items: Sequence[tuple[NDArray[np.uint8], dict[str, torch.Tensor]]],
+        device: torch.device,
+    ) -> ImageBatch:
+        """Bring (H, W, 3) RGB images and their targets to a device."""
+        images = [to_tensor(image, device) for image, _ in items]
+        return cls(images, [to_device(target, device) for _, target in items])
+
+
+def load_batches(
+    config: TrainConfig, data: TrainingData, items: Dataset[T], step: int
 ) -> Iterator[list[T]]:
-    """Return lists of `batch` items, four lists ahead in each process.
+    """Return the endless batches of a run from a step on, made ahead in loader processes.
 
     Args:
-        data: the items.
-        keys: of the items, in order.
-        batch: items of a list.
-        workers: processes; 0 makes the items here.
-        renders: whether making an item needs OpenGL: the processes are spawned, not forked.
+        config: of the run.
+        data: that it trains on; gives the order.
+        items: by the keys of `data`.
+        step: the first one wanted.
     """
+    workers = affordable_workers(config, data.image_bytes)
+    spawned = data.renders and workers > 0  # an OpenGL context does not survive a fork
     loader = DataLoader(
-        data,
-        batch_size=batch,
-        sampler=keys,
+        items,
+        batch_size=config.batch,
+        sampler=data.keys(step * config.batch),
         num_workers=workers,
         collate_fn=list,
-        prefetch_factor=4 if workers else None,
-        multiprocessing_context='spawn' if renders and workers else None,
-        worker_init_fn=start_process if renders else None,
+        prefetch_factor=LOADED if workers else None,
+        multiprocessing_context='spawn' if spawned else None,
+        worker_init_fn=_start_rendering_loader if data.renders else _start_loader,
     )
-    with environment(ONE_THREAD if renders and workers else {}):
+    with environment(ONE_THREAD if spawned else {}):
         return iter(loader)
 
 
-class Keys(torch.utils.data.Sampler[int]):
-    """Keys of `TrainingSet`: each epoch a permutation of its own, endless, from any place on."""
+def _start_loader(_: int) -> None:
+    """Leave Ctrl-C, which a terminal sends to all processes, to the one that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def __init__(self, length: int, seed: int, first: int) -> None:
-        self.length, self.seed, self.first = length, seed, first
 
-    def __iter__(self) -> Iterator[int]:
-        epoch, start = divmod(self.first, self.length)
-        while True:
-            order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
-            yield from (epoch * self.length + int(k) for k in order[start:])
-            epoch, start = epoch + 1, 0
+def _start_rendering_loader(number: int) -> None:
+    _start_loader(number)
+    start_process(number)
 
 
 def affordable_workers(config: TrainConfig, image_bytes: int) -> int:
@@ -78,29 +96,27 @@ def affordable_workers(config: TrainConfig, image_bytes: int) -> int:
     shared = Path('/dev/shm')
     if not config.workers or not shared.is_dir():
         return config.workers
-    needed = 5 * config.batch * image_bytes  # four batches ahead and the one in use
-    workers = min(config.workers, shutil.disk_usage(shared).free // (2 * needed))
+    free = shutil.disk_usage(shared).free
+    needed = 2 * (LOADED + 1) * config.batch * image_bytes
+    workers = min(config.workers, free // needed)
     if workers < config.workers:
         logger.warning(
             '%d of %d loader processes: /dev/shm has %d MB free and each needs %d MB. In a '
             'container, give it more with --shm-size.',
             workers,
             config.workers,
-            shutil.disk_usage(shared).free >> 20,
-            2 * needed >> 20,
+            free >> 20,
+            needed >> 20,
         )
-    return int(workers)
+    return workers
 
 
-def prefetch(
-    items: Iterable[T], prepare: Callable[[T], U], ahead: int = AHEAD
-) -> Generator[U, None, None]:
+def prefetch(items: Iterable[T], prepare: Callable[[T], U]) -> Generator[U, None, None]:
     """Yield prepare(item) of every item, made ahead by one thread, in order.
 
     Args:
         items: taken in that thread.
         prepare: run in that thread; its errors are raised here, in their turn.
-        ahead: how many results wait.
     """
     source = iter(items)
     done = object()
@@ -110,7 +126,7 @@ def prefetch(
         return done if item is done else prepare(item)  # type: ignore[arg-type]
 
     with ThreadPoolExecutor(1, 'prefetch') as pool:
-        waiting: deque[Future[Any]] = deque(pool.submit(make) for _ in range(ahead))
+        waiting: deque[Future[Any]] = deque(pool.submit(make) for _ in range(PREPARED))
         try:
             while (result := waiting.popleft().result()) is not done:
                 waiting.append(pool.submit(make))
@@ -119,7 +135,9 @@ def prefetch(
             pool.shutdown(cancel_futures=True)
 
 
-def send(tensors: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
+def to_device(
+    tensors: Mapping[str, torch.Tensor], device: torch.device
+) -> dict[str, torch.Tensor]:
     """Return tensors on a device; to a GPU they go from pinned memory, without waiting."""
     if device.type != 'cuda':
         return {k: v.to(device) for k, v in tensors.items()}

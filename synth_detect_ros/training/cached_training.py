@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ from torch.utils.data import Dataset
 from synth_detect_ros.config.options import to_mapping
 from synth_detect_ros.dataset.files import read_image
 from synth_detect_ros.dataset.loader import TrainingSet
-from synth_detect_ros.detectors.detector import Detector, Target, to_tensor
+from synth_detect_ros.detectors.detector import Detector, to_tensor
 from synth_detect_ros.errors import DatasetError
-from synth_detect_ros.training.batches import Losses, send
+from synth_detect_ros.training.batches import to_device
 from synth_detect_ros.training.feature_cache import FeatureCache, Layout, cache_key
 
 # Of the entries; raise it when the same key would mean other features.
@@ -43,6 +42,21 @@ class CachedItem:
     entry: int
     image: NDArray[np.uint8] | None
     target: dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureBatch:
+    """A batch of items.
+
+    Attributes:
+        items: of the batch.
+        maps: (B, C_i, H_i, W_i) float32 features; None where some have to be computed.
+        targets: on the device of the detector, see `Detector.forward`.
+    """
+
+    items: Sequence[CachedItem]
+    maps: list[torch.Tensor] | None
+    targets: list[dict[str, torch.Tensor]]
 
 
 class CachedSet(Dataset[CachedItem]):
@@ -72,7 +86,7 @@ class CachedSet(Dataset[CachedItem]):
         return CachedItem(entry, image, target)
 
 
-class FrozenFeatures:
+class CachedFeatures:
     """The cache of a training run.
 
     Args:
@@ -108,36 +122,29 @@ class FrozenFeatures:
         self.cache = FeatureCache(folder / key, layout)
         self.set = CachedSet(images, self.frame.image, self.cache.ready)
 
-    def prepare(self, items: Sequence[CachedItem]) -> Losses:
-        """Read the features of a batch, in any thread; see `batches.Losses`."""
-        known = all(item.image is None for item in items)
-        maps = self._read(items) if known else None
-        targets = [send(item.target, self._device) for item in items]
-        return partial(self._losses, items, maps, targets)
+    def read_batch(self, items: Sequence[CachedItem]) -> FeatureBatch:
+        """Bring the targets of a batch to the device, and its maps where all of them are there.
 
-    def _losses(
-        self,
-        items: Sequence[CachedItem],
-        maps: list[torch.Tensor] | None,
-        targets: Sequence[Target],
-    ) -> dict[str, torch.Tensor]:
-        if maps is None:
-            for item in items:
-                self._compute(item)
-            maps = self._read(items)
-        return self._detector.losses_of(maps, self.frame, targets)
+        May be called in any thread.
+        """
+        cached = all(item.image is None for item in items)
+        maps = self._read(items) if cached else None
+        return FeatureBatch(items, maps, [to_device(item.target, self._device) for item in items])
 
-    def _compute(self, item: CachedItem) -> None:
-        if item.image is not None and not self.cache.ready[item.entry]:
-            maps, _ = self._detector.features(to_tensor(item.image, self._device))
-            self.cache.put(item.entry, maps)
+    def compute(self, items: Sequence[CachedItem]) -> list[torch.Tensor]:
+        """Return the maps of a batch, computing and keeping those that are missing."""
+        for item in items:
+            if item.image is not None and not self.cache.ready[item.entry]:
+                maps, _ = self._detector.features(to_tensor(item.image, self._device))
+                self.cache.put(item.entry, maps)
+        return self._read(items)
 
     def _read(self, items: Sequence[CachedItem]) -> list[torch.Tensor]:
         """Return the (B, C_i, H_i, W_i) float32 maps of a batch."""
         levels = zip(*(self.cache.get(item.entry) for item in items), strict=True)
         with torch.autocast('cpu', enabled=False):  # there it refuses float16
             maps = {str(i): torch.stack(level) for i, level in enumerate(levels)}
-        return [m.float() for m in send(maps, self._device).values()]
+        return [m.float() for m in to_device(maps, self._device).values()]
 
 
 def features_key(detector: Detector, images: TrainingSet, dtype: str, *, amp: bool) -> str:

@@ -6,14 +6,15 @@ import hashlib
 import itertools
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from synth_detect_ros.config import SynthesizeConfig, TrainConfig
 from synth_detect_ros.config.options import read_config
@@ -23,7 +24,6 @@ from synth_detect_ros.dataset.inputs import provenance, read_inputs
 from synth_detect_ros.dataset.loader import TrainingSet, read_labelled
 from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.errors import ConfigError, DatasetError
-from synth_detect_ros.training.batches import Keys
 from synth_detect_ros.training.validation import Validation
 
 # What the generator was, beside the run.
@@ -78,7 +78,7 @@ def _stored(config: TrainConfig) -> TrainingData:
     return TrainingData(
         classes=images.classes,
         set=data,
-        keys=partial(Keys, len(data), config.seed),
+        keys=partial(ShuffledKeys, len(data), config.seed),
         image_bytes=read_image(data.path(0)).nbytes,
         renders=False,
         validation=Validation.of(config, folder, held_out),
@@ -125,6 +125,20 @@ def _claim(path: Path, record: Mapping[str, Any]) -> None:
             f'{path.parent} holds a run on images of another configuration, or of changed CAD '
             'files or backgrounds. Choose another out, or remove it.'
         )
+
+
+class ShuffledKeys(Sampler[int]):
+    """Keys of `TrainingSet`: each epoch a permutation of its own, endless, from any place on."""
+
+    def __init__(self, length: int, seed: int, first: int) -> None:
+        self.length, self.seed, self.first = length, seed, first
+
+    def __iter__(self) -> Iterator[int]:
+        epoch, start = divmod(self.first, self.length)
+        while True:
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
+            yield from (epoch * self.length + int(k) for k in order[start:])
+            epoch, start = epoch + 1, 0
 
 
 def split(count: int, share: float) -> tuple[range, range]:

@@ -6,34 +6,36 @@ not: everything is drawn from (seed, k). The idea is Hinterstoisser et al. 2017,
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
 from synth_detect_ros.bundle import save_bundle
 from synth_detect_ros.config import TrainConfig
-from synth_detect_ros.config.options import build, read_mapping, to_mapping, to_yaml
+from synth_detect_ros.config.options import to_yaml
 from synth_detect_ros.dataset.loader import TrainingSet
 from synth_detect_ros.detectors.build import build_detector
-from synth_detect_ros.detectors.detector import to_tensor
-from synth_detect_ros.detectors.extractors.freezing import apply_freeze, thaw_at
+from synth_detect_ros.detectors.detector import Detector
+from synth_detect_ros.detectors.extractors.freezing import FreezeReport, apply_freeze, thaw_at
 from synth_detect_ros.devices import choose_device
-from synth_detect_ros.errors import ConfigError, StorageError, TrainingError
-from synth_detect_ros.training.batches import Losses, affordable_workers, batches, prefetch, send
-from synth_detect_ros.training.cached_training import FrozenFeatures
-from synth_detect_ros.training.data import open_data
+from synth_detect_ros.errors import TrainingError
+from synth_detect_ros.training.batches import ImageBatch, load_batches, prefetch
+from synth_detect_ros.training.cached_training import CachedFeatures, FeatureBatch
+from synth_detect_ros.training.checkpoint import (
+    CONFIG,
+    Progress,
+    load_checkpoint,
+    refuse_other_run,
+    save_checkpoint,
+)
+from synth_detect_ros.training.data import TrainingData, open_data
 from synth_detect_ros.training.log import RunLog
 from synth_detect_ros.training.optimizer import (
     build_optimizer,
@@ -44,38 +46,42 @@ from synth_detect_ros.training.optimizer import (
 
 logger = logging.getLogger(__name__)
 
-Item = tuple[NDArray[np.uint8], dict[str, torch.Tensor]]
-CHECKPOINT, CONFIG, BUNDLE = 'checkpoint.pt', 'train.yaml', 'bundle'
-# What may differ between a run and its resumption without changing what is computed.
-RESUMABLE = ('out', 'workers', 'device', 'time_limit_s', 'checkpoint_every', 'log_every')
+BUNDLE = 'bundle'
 
 
-@dataclass
-class Progress:
-    """Where a run stands; stored in its checkpoint.
+@dataclass(frozen=True, eq=False)
+class TrainingRun:
+    """The parts of a run.
 
     Attributes:
-        step: steps done.
-        elapsed_s: time used, over all resumptions [s].
-        best: validation score of the best weights so far; -1 before the first validation.
-        metrics: metrics of those weights.
-        losses: of the last step, by name, with their sum as `loss`.
-        lr: learning rate of the last step.
+        config: what to do.
+        data: images to train on and to validate with.
+        detector: on its device.
+        freeze: what of the detector is frozen, and until when.
+        features: cached features of the frozen first stage; None without cache.
+        optimizer: of the detector.
+        progress: where the run stands.
+        amp: whether the network computes in bfloat16.
     """
 
-    step: int = 0
-    elapsed_s: float = 0.0
-    best: float = -1.0
-    metrics: dict[str, Any] = field(default_factory=dict)
-    losses: dict[str, float] = field(default_factory=dict)
-    lr: float = 0.0
+    config: TrainConfig
+    data: TrainingData
+    detector: Detector
+    freeze: FreezeReport
+    features: CachedFeatures | None
+    optimizer: torch.optim.SGD
+    progress: Progress
+    amp: bool
 
-    def share(self, config: TrainConfig) -> float:
-        """Return the share of the run that is done, in [0, 1], by steps or by time."""
-        share = self.step / config.steps
-        if config.time_limit_s:
-            share = max(share, self.elapsed_s / config.time_limit_s)
-        return min(share, 1.0)
+    @property
+    def out(self) -> Path:
+        """Folder of the run."""
+        return Path(self.config.out)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the detector is."""
+        return next(self.detector.parameters()).device
 
 
 def train(config: TrainConfig, report: Callable[[Progress], None] | None = None) -> Path:
@@ -97,198 +103,158 @@ def train(config: TrainConfig, report: Callable[[Progress], None] | None = None)
         KeyboardInterrupt: passed on, after a checkpoint and a bundle were written.
     """
     config.require('dataset or synthesize', 'out')
-    return _Run(config).go(report or (lambda _: None))
+    run = _open_run(config)
+    with RunLog(run.out, run.progress.step) as log:
+        try:
+            _fit(run, log, report or (lambda _: None))
+            _validate(run, log)
+        except KeyboardInterrupt:
+            _save(run)
+            _keep_if_best(run, {})
+            raise
+    _save(run)
+    return run.out / BUNDLE
 
 
-def read_progress(out: Path) -> Progress:
-    """Return where the run in a folder stands.
+def _fit(run: TrainingRun, log: RunLog, report: Callable[[Progress], None]) -> None:
+    """Train until the steps or the time limit are used up."""
+    config, detector, optimizer, progress = run.config, run.detector, run.optimizer, run.progress
+    start = time.monotonic() - progress.elapsed_s
+    with closing(_draw_batches(run)) as batches:
+        for batch in batches:
+            if progress.share(config) >= 1:
+                return
+            # torchvision's samplers draw from the global generator.
+            torch.manual_seed(config.seed * 1_000_003 + progress.step)
+            progress.lr = learning_rate(config.optimizer, progress.step, progress.share(config))
+            set_learning_rate(optimizer, config.optimizer, progress.lr)
+
+            detector.train()
+            loss = _total(run, _forward(run, batch))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if config.optimizer.clip_norm:
+                torch.nn.utils.clip_grad_norm_(detector.parameters(), config.optimizer.clip_norm)
+            optimizer.step()
+            progress.step += 1
+            progress.elapsed_s = time.monotonic() - start
+            _thaw_if_due(run)
+
+            if progress.step % config.log_every == 0:
+                log.step(progress.step, progress.elapsed_s, progress.losses, progress.lr)
+            if config.val_every and progress.step % config.val_every == 0:
+                _validate(run, log)
+            if progress.step % config.checkpoint_every == 0:
+                _save(run)
+            report(progress)
+
+
+def _open_run(config: TrainConfig) -> TrainingRun:
+    """Build the parts of a run, in the state of its checkpoint if there is one; see `train`."""
+    refuse_other_run(config)
+    device = choose_device(config.device)
+    data = open_data(config)
+    torch.manual_seed(config.seed)
+    detector = build_detector(config.detector, data.classes).to(device)
+    freeze = apply_freeze(detector, detector.stages, config.freeze)
+    logger.info('%s', freeze)
+    out, cache, features = Path(config.out), config.cache, None
+    amp = config.amp and has_bfloat16(device)
+    if cache.enabled:
+        assert isinstance(data.set, TrainingSet)  # TrainConfig refuses a cache of others
+        folder = Path(cache.folder or out / 'features')
+        features = CachedFeatures(detector, data.set, folder, cache.dtype, amp=amp)
+    optimizer = build_optimizer(config.optimizer, detector)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / CONFIG).write_text(to_yaml(config))
+    progress = load_checkpoint(out, detector, optimizer)
+    run = TrainingRun(config, data, detector, freeze, features, optimizer, progress, amp)
+    _thaw_if_due(run)
+    return run
+
+
+def _draw_batches(run: TrainingRun) -> Generator[ImageBatch | FeatureBatch, None, None]:
+    """Yield batches from the step on that the run stands at, prepared ahead.
+
+    While the freeze lasts, they are of cached features if there is a cache, afterwards of images.
+    """
+    config, data, progress, features = run.config, run.data, run.progress, run.features
+    if features is not None and not run.freeze.over(progress.step, progress.share(config)):
+        loaded = load_batches(config, data, features.set, progress.step)
+        with closing(prefetch(loaded, features.read_batch)) as cached:
+            for batch in cached:
+                if run.freeze.over(progress.step, progress.share(config)):
+                    break
+                yield batch
+    read = load_batches(config, data, data.set, progress.step)
+    with closing(prefetch(read, lambda items: ImageBatch.of(items, run.device))) as images:
+        yield from images
+
+
+def _forward(run: TrainingRun, batch: ImageBatch | FeatureBatch) -> Mapping[str, torch.Tensor]:
+    """Return the named losses of a batch."""
+    with torch.autocast(run.device.type, torch.bfloat16, enabled=run.amp):
+        if isinstance(batch, ImageBatch):
+            return run.detector(batch.images, batch.targets)
+        assert run.features is not None
+        maps = batch.maps or run.features.compute(batch.items)
+        return run.detector.losses_of(maps, run.features.frame, batch.targets)
+
+
+def _total(run: TrainingRun, losses: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return the sum of the losses; the progress keeps their values.
 
     Raises:
-        OSError: it has no checkpoint.
+        TrainingError: a loss is not finite.
     """
-    state = torch.load(out / CHECKPOINT, map_location='cpu', weights_only=True, mmap=True)
-    return Progress(**state['progress'])
+    values = torch.stack(list(losses.values()))
+    total = values.sum()
+    # One transfer: each of them waits for the GPU.
+    known = torch.cat([values, total[None]]).detach().tolist()
+    run.progress.losses = dict(zip([*losses, 'loss'], known, strict=True))
+    bad = [name for name, value in run.progress.losses.items() if not math.isfinite(value)]
+    if bad:
+        raise TrainingError(
+            f'step {run.progress.step}: {", ".join(bad)} not finite ({run.progress.losses}). '
+            f'Lower optimizer.lr (now {run.config.optimizer.lr}) or lengthen the warm-up. The '
+            f'last checkpoint in {run.out} is intact.'
+        )
+    return total
 
 
-class _Run:
-    """One training run: what stays the same from step to step, and the loop."""
+def _thaw_if_due(run: TrainingRun) -> None:
+    """Let the extractor train from here on, where the freeze ends here."""
+    step = run.progress.step
+    if thaw_at(run.detector.stages, run.freeze, step, run.progress.share(run.config)):
+        logger.info('step %d: the whole extractor trains now', step)
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
-        self.out = Path(config.out)
-        self.device = choose_device(config.device)
-        self.data = open_data(config)
-        torch.manual_seed(config.seed)
-        self.detector = build_detector(config.detector, self.data.classes).to(self.device)
-        self.freeze = apply_freeze(self.detector, self.detector.stages, config.freeze)
-        logger.info('%s', self.freeze)
-        self.amp = config.amp and has_bfloat16(self.device)
-        self.features = self._open_cache()
-        self.optimizer = build_optimizer(config.optimizer, self.detector)
-        self.progress = Progress()
-        self._claim()
 
-    def _open_cache(self) -> FrozenFeatures | None:
-        """Return the features of the frozen first stage, if they are to be kept."""
-        cache = self.config.cache
-        if not cache.enabled:
-            return None
-        folder = Path(cache.folder or self.out / 'features')
-        assert isinstance(self.data.set, TrainingSet)  # TrainConfig refuses a cache of others
-        return FrozenFeatures(self.detector, self.data.set, folder, cache.dtype, amp=self.amp)
+def _validate(run: TrainingRun, log: RunLog) -> None:
+    """Score the weights and keep them as the bundle when they are the best so far."""
+    metrics = run.data.validation.score(run.detector)
+    logger.info('step %d: %s', run.progress.step, run.data.validation.describe(metrics))
+    log.validation(run.progress.step, metrics)
+    _keep_if_best(run, metrics)
 
-    def _claim(self) -> None:
-        """Make the output folder ours: refuse another run's, go on with our own."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        stored = self.out / CONFIG
-        mine = to_mapping(self.config)
-        if stored.is_file():
-            theirs = to_mapping(build(TrainConfig, read_mapping(stored), str(stored)))
-            differ = [k for k in mine if k not in RESUMABLE and theirs[k] != mine[k]]
-            if differ:
-                raise ConfigError(
-                    f'{self.out} holds a run with another configuration ({", ".join(differ)} '
-                    'differ). Choose another out, or remove it.'
-                )
-        stored.write_text(to_yaml(self.config))
-        path = self.out / CHECKPOINT
-        if path.is_file():
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            self.detector.load_state_dict(state['model'])
-            self.optimizer.load_state_dict(state['optimizer'])
-            self.progress = Progress(**state['progress'])
-            self._thaw()
-            logger.info('going on at step %d of %s', self.progress.step, path)
 
-    def go(self, report: Callable[[Progress], None]) -> Path:
-        """Run the loop; see `train`."""
-        config, progress = self.config, self.progress
-        start = time.monotonic() - progress.elapsed_s
-        with RunLog(self.out, progress.step) as log, closing(self._batches()) as batches:
-            try:
-                for losses in batches:
-                    if progress.share(config) >= 1:
-                        break
-                    self._thaw()
-                    self._step(losses)
-                    progress.step += 1
-                    progress.elapsed_s = time.monotonic() - start
-                    self._after_step(log)
-                    report(progress)
-            except KeyboardInterrupt:
-                self.save()
-                self._bundle_if_best()
-                raise
-            self._validate(log)
-        self.save()
-        return self.out / BUNDLE
+def _keep_if_best(run: TrainingRun, metrics: dict[str, Any]) -> None:
+    """Write the bundle, unless one with a better score is there; no metrics score lowest."""
+    progress, validation = run.progress, run.data.validation
+    score = validation.score_of(metrics) if metrics else -1.0
+    if score < progress.best:
+        return
+    progress.best, progress.metrics = score, metrics
+    facts = {
+        'freeze': run.freeze.to_mapping(),
+        **run.data.facts,
+        'training': {'steps': progress.step, 'seconds': progress.elapsed_s},
+        'metrics': {'validated_on': validation.name, **metrics},
+    }
+    save_bundle(run.out / BUNDLE, run.detector, facts)
 
-    def _thaw(self) -> None:
-        """Let the extractor train from here on, where the freeze ends here."""
-        step, share = self.progress.step, self.progress.share(self.config)
-        if thaw_at(self.detector.stages, self.freeze, step, share):
-            logger.info('step %d: the whole extractor trains now', step)
 
-    def _frozen(self) -> bool:
-        return not self.freeze.over(self.progress.step, self.progress.share(self.config))
-
-    def _after_step(self, log: RunLog) -> None:
-        config, progress = self.config, self.progress
-        if progress.step % config.log_every == 0:
-            log.step(progress.step, progress.elapsed_s, progress.losses, progress.lr)
-        if config.val_every and progress.step % config.val_every == 0:
-            self._validate(log)
-        if progress.step % config.checkpoint_every == 0:
-            self.save()
-
-    def _batches(self) -> Generator[Losses, None, None]:
-        """Yield batches: of known features while the first stage is frozen, then of images."""
-        step = self.progress.step
-        if self.features is not None and self._frozen():
-            known = prefetch(self._loader(self.features.set, step), self.features.prepare)
-            with closing(known):
-                yield from itertools.takewhile(lambda _: self._frozen(), known)
-            step = self.progress.step
-        with closing(prefetch(self._loader(self.data.set, step), self._prepare)) as images:
-            yield from images
-
-    def _loader(self, data: Dataset[Any], step: int) -> Iterable[Any]:
-        keys = self.data.keys(step * self.config.batch)
-        workers = affordable_workers(self.config, self.data.image_bytes)
-        return batches(data, keys, self.config.batch, workers, renders=self.data.renders)
-
-    def _prepare(self, items: Sequence[Item]) -> Losses:
-        images = [to_tensor(image, self.device) for image, _ in items]
-        targets = [send(target, self.device) for _, target in items]
-        return partial(self.detector, images, targets)
-
-    def _step(self, compute: Losses) -> None:
-        config, progress = self.config, self.progress
-        # torchvision's samplers draw from the global generator.
-        torch.manual_seed(config.seed * 1_000_003 + progress.step)
-        progress.lr = learning_rate(config.optimizer, progress.step, progress.share(config))
-        set_learning_rate(self.optimizer, config.optimizer, progress.lr)
-        self.detector.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-            losses = compute()
-        values = torch.stack(list(losses.values()))
-        total = values.sum()
-        # One transfer: each of them waits for the GPU.
-        known = torch.cat([values, total[None]]).detach().tolist()
-        progress.losses = dict(zip([*losses, 'loss'], known, strict=True))
-        self._check_finite()
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        if config.optimizer.clip_norm:
-            torch.nn.utils.clip_grad_norm_(self.detector.parameters(), config.optimizer.clip_norm)
-        self.optimizer.step()
-
-    def _check_finite(self) -> None:
-        losses = self.progress.losses
-        bad = [name for name, loss in losses.items() if not math.isfinite(loss)]
-        if bad:
-            raise TrainingError(
-                f'step {self.progress.step}: {", ".join(bad)} not finite ({losses}). Lower '
-                f'optimizer.lr (now {self.config.optimizer.lr}) or lengthen the warm-up. The last '
-                f'checkpoint in {self.out} is intact.'
-            )
-
-    def _validate(self, log: RunLog) -> None:
-        """Score the weights and keep them as the bundle when they are the best so far."""
-        metrics = self.data.validation.score(self.detector)
-        logger.info('step %d: %s', self.progress.step, self.data.validation.describe(metrics))
-        log.validation(self.progress.step, metrics)
-        self._bundle_if_best(metrics)
-
-    def _bundle_if_best(self, metrics: dict[str, Any] | None = None) -> None:
-        progress = self.progress
-        score = self.data.validation.score_of(metrics) if metrics else -1.0
-        if score < progress.best:
-            return
-        progress.best, progress.metrics = score, metrics or {}
-        save_bundle(self.out / BUNDLE, self.detector, self._facts())
-
-    def _facts(self) -> dict[str, Any]:
-        return {
-            'freeze': self.freeze.to_mapping(),
-            **self.data.facts,
-            'training': {'steps': self.progress.step, 'seconds': self.progress.elapsed_s},
-            'metrics': {'validated_on': self.data.validation.name, **self.progress.metrics},
-        }
-
-    def save(self) -> None:
-        """Write the checkpoint atomically, and what it rests on before it."""
-        if self.features is not None:
-            self.features.cache.sync()
-        state = {
-            'model': self.detector.state_dict(),
-            'optimizer': self.optimizer.state_dict(),
-            'progress': dict(vars(self.progress)),
-        }
-        path = self.out / CHECKPOINT
-        temporary = path.with_suffix('.tmp')
-        try:
-            torch.save(state, temporary)
-            temporary.replace(path)
-        except (OSError, RuntimeError) as error:  # PyTorch's writer raises RuntimeError
-            raise StorageError(f'{path}: the checkpoint cannot be written: {error}') from error
+def _save(run: TrainingRun) -> None:
+    """Write the checkpoint."""
+    if run.features is not None:
+        run.features.cache.sync()
+    save_checkpoint(run.out, run.detector, run.optimizer, run.progress)

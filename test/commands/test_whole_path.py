@@ -90,7 +90,7 @@ def test_an_interrupted_training_leaves_a_model_and_status_130(
         raise KeyboardInterrupt
 
     config = write_train_config(dataset, tmp_path / 'run')
-    monkeypatch.setattr('synth_detect_ros.training.train._Run._after_step', interrupt)
+    monkeypatch.setattr('synth_detect_ros.training.log.RunLog.step', interrupt)
     assert cli.main(['train', '--config', str(config)]) == 130
     assert 'interrupted' in capsys.readouterr().err
     assert cli.main(['show', str(tmp_path / 'run/bundle')]) == 0

@@ -1,20 +1,11 @@
-"""Batches: an order that can be entered anywhere, and preparation ahead in order."""
+"""Batches: prepared ahead, in order."""
 
 import threading
 
 import pytest
 import torch
 
-from synth_detect_ros.training.batches import Keys, prefetch, send
-
-
-def test_order_is_a_permutation_each_epoch_and_can_be_entered_anywhere():
-    whole = [key for key, _ in zip(Keys(5, 0, 0), range(20), strict=False)]
-    assert sorted(whole[:5]) == list(range(5))
-    assert sorted(whole) == list(range(20))
-    assert [k % 5 for k in whole[:5]] != [k % 5 for k in whole[5:10]]
-    later = [key for key, _ in zip(Keys(5, 0, 7), range(13), strict=False)]
-    assert later == whole[7:]
+from synth_detect_ros.training.batches import prefetch, to_device
 
 
 def test_nothing_to_prefetch_is_legal():
@@ -49,4 +40,4 @@ def test_leaving_early_ends_the_thread():
 
 def test_tensors_keep_name_and_value_on_their_way():
     tensors = {'boxes': torch.arange(4.0)}
-    assert send(tensors, torch.device('cpu'))['boxes'].tolist() == [0, 1, 2, 3]
+    assert to_device(tensors, torch.device('cpu'))['boxes'].tolist() == [0, 1, 2, 3]

@@ -16,7 +16,6 @@ from synth_detect_ros.errors import ConfigError, DatasetError, StorageError, Tra
 from synth_detect_ros.training import batches
 from synth_detect_ros.training import train as train_module
 from synth_detect_ros.training.batches import affordable_workers
-from synth_detect_ros.training.data import split
 from synth_detect_ros.training.train import train
 from synth_detect_ros.training.validation import Validation
 
@@ -162,13 +161,14 @@ def test_non_finite_loss_is_named_and_leaves_the_checkpoint(dataset, tmp_path):
     config = train_config(dataset, tmp_path / 'run', checkpoint_every=1)
     with pytest.raises(KeyboardInterrupt):
         train(config, Interrupt(1))
-    run = train_module._Run(config)
-    torch.nn.init.constant_(run.detector.roi_heads.box_predictor.cls_score.bias, float('nan'))
-    with pytest.raises(TrainingError, match='loss_classifier, loss not finite'):
-        run.go(lambda _: None)
-    state = torch.load(tmp_path / 'run' / 'checkpoint.pt', weights_only=True)
-    assert state['progress']['step'] == 1
-    assert all(torch.isfinite(v).all() for v in state['model'].values())
+    path = tmp_path / 'run' / 'checkpoint.pt'
+    state = torch.load(path, weights_only=True)
+    state['model']['roi_heads.box_predictor.cls_score.bias'].fill_(float('nan'))
+    torch.save(state, path)
+    before = path.read_bytes()
+    with pytest.raises(TrainingError, match='step 1: loss_classifier, loss not finite'):
+        train(config)
+    assert path.read_bytes() == before
 
 
 def test_time_limit_ends_the_run_with_a_finished_schedule(dataset, tmp_path, monkeypatch):
@@ -202,24 +202,17 @@ def test_full_disk_keeps_the_last_checkpoint(dataset, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    run = train_module._Run(train_config(dataset, tmp_path / 'run', steps=1))
     monkeypatch.setattr(torch, 'save', full)
     with pytest.raises(StorageError, match='No space left'):
-        run.save()
+        train(train_config(dataset, tmp_path / 'run', steps=1))
     assert (tmp_path / 'run' / 'checkpoint.pt').read_bytes() == before
 
 
-def test_split_holds_out_the_end_and_leaves_something():
-    assert split(10, 0.2) == (range(8), range(8, 10))
-    with pytest.raises(DatasetError, match='too few'):
-        split(1, 0.5 + 0.5)
-
-
 def test_small_shared_memory_reduces_loader_processes(dataset, tmp_path, monkeypatch, caplog):
-    run = train_module._Run(train_config(dataset, tmp_path / 'run', workers=4))
+    config = train_config(dataset, tmp_path / 'run', workers=4)
     free = type('Usage', (), {'free': 1000})
     monkeypatch.setattr(batches.shutil, 'disk_usage', lambda _: free)
-    assert affordable_workers(run.config, 96 * 128 * 3) == 0
+    assert affordable_workers(config, 96 * 128 * 3) == 0
     assert '--shm-size' in caplog.text
 
 

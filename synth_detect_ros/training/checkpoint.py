@@ -1,0 +1,118 @@
+"""The folder of a training run: whose it is, how far the run is, and what it goes on from."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from synth_detect_ros.config import TrainConfig
+from synth_detect_ros.config.options import build, read_mapping, to_mapping
+from synth_detect_ros.detectors.detector import Detector
+from synth_detect_ros.errors import ConfigError, StorageError
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT, CONFIG = 'checkpoint.pt', 'train.yaml'
+# What may differ between a run and its resumption without changing what is computed.
+RESUMABLE = ('out', 'workers', 'device', 'time_limit_s', 'checkpoint_every', 'log_every')
+
+
+@dataclass
+class Progress:
+    """Where a run stands; stored in its checkpoint.
+
+    Attributes:
+        step: steps done.
+        elapsed_s: time used, over all resumptions [s].
+        best: validation score of the best weights so far; -1 before the first validation.
+        metrics: metrics of those weights.
+        losses: of the last step, by name, with their sum as `loss`.
+        lr: learning rate of the last step.
+    """
+
+    step: int = 0
+    elapsed_s: float = 0.0
+    best: float = -1.0
+    metrics: dict[str, Any] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+    lr: float = 0.0
+
+    def share(self, config: TrainConfig) -> float:
+        """Return the share of the run that is done, in [0, 1], by steps or by time."""
+        share = self.step / config.steps
+        if config.time_limit_s:
+            share = max(share, self.elapsed_s / config.time_limit_s)
+        return min(share, 1.0)
+
+
+def read_progress(out: Path) -> Progress:
+    """Return where the run in a folder stands.
+
+    Raises:
+        OSError: it has no checkpoint.
+    """
+    state = torch.load(out / CHECKPOINT, map_location='cpu', weights_only=True, mmap=True)
+    return Progress(**state['progress'])
+
+
+def refuse_other_run(config: TrainConfig) -> None:
+    """Make sure that the output folder is free, or holds a run of this configuration.
+
+    Raises:
+        ConfigError: it holds another run.
+    """
+    stored = Path(config.out) / CONFIG
+    if not stored.is_file():
+        return
+    mine = to_mapping(config)
+    theirs = to_mapping(build(TrainConfig, read_mapping(stored), str(stored)))
+    differ = [k for k in mine if k not in RESUMABLE and theirs[k] != mine[k]]
+    if differ:
+        raise ConfigError(
+            f'{config.out} holds a run with another configuration ({", ".join(differ)} '
+            'differ). Choose another out, or remove it.'
+        )
+
+
+def save_checkpoint(
+    out: Path, detector: Detector, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Write what a run goes on from; the checkpoint before stays whole until this one is.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    state = {
+        'model': detector.state_dict(),
+        'optimizer': optimizer.state_dict(),
+        'progress': dict(vars(progress)),
+    }
+    path = out / CHECKPOINT
+    temporary = path.with_suffix('.tmp')
+    try:
+        torch.save(state, temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # PyTorch's writer raises RuntimeError
+        raise StorageError(f'{path}: the checkpoint cannot be written: {error}') from error
+
+
+def load_checkpoint(out: Path, detector: Detector, optimizer: torch.optim.Optimizer) -> Progress:
+    """Give detector and optimiser the state of a checkpoint, where there is one.
+
+    Returns:
+        Where the run stands; at its start without a checkpoint.
+    """
+    path = out / CHECKPOINT
+    if not path.is_file():
+        return Progress()
+    device = next(detector.parameters()).device
+    state = torch.load(path, map_location=device, weights_only=True)
+    detector.load_state_dict(state['model'])
+    optimizer.load_state_dict(state['optimizer'])
+    progress = Progress(**state['progress'])
+    logger.info('going on at step %d of %s', progress.step, path)
+    return progress
