@@ -32,6 +32,7 @@ class Progress:
         metrics: metrics of those weights.
         losses: of the last step, by name, with their sum as `loss`.
         lr: learning rate of the last step.
+        validated: steps that were done at the last validation.
     """
 
     step: int = 0
@@ -40,6 +41,7 @@ class Progress:
     metrics: dict[str, Any] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
     lr: float = 0.0
+    validated: int = 0
 
     def share(self, config: TrainConfig) -> float:
         """Return the share of the run that is done, in [0, 1], by steps or by time."""

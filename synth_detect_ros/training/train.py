@@ -43,6 +43,7 @@ from synth_detect_ros.training.optimizer import (
     learning_rate,
     set_learning_rate,
 )
+from synth_detect_ros.training.whole_steps import BrokenStepError, uninterrupted
 
 logger = logging.getLogger(__name__)
 
@@ -100,14 +101,18 @@ def train(config: TrainConfig, report: Callable[[Progress], None] | None = None)
         FreezeError: random weights would be frozen.
         TrainingError: a loss is not finite.
         StorageError: a checkpoint cannot be written; the last one is intact.
-        KeyboardInterrupt: passed on, after a checkpoint and a bundle were written.
+        KeyboardInterrupt: passed on at the end of a step, after a checkpoint and a bundle were
+            written; a second Ctrl-C within the step is passed on at once, and nothing is written.
     """
     config.require('dataset or synthesize', 'out')
     run = _open_run(config)
     with RunLog(run.out, run.progress.step) as log:
         try:
             _fit(run, log, report or (lambda _: None))
-            _validate(run, log)
+            if run.progress.validated < run.progress.step or not (run.out / BUNDLE).is_dir():
+                _validate(run, log)
+        except BrokenStepError:
+            raise  # nothing to save
         except KeyboardInterrupt:
             _save(run)
             _keep_if_best(run, {})
@@ -119,31 +124,27 @@ def train(config: TrainConfig, report: Callable[[Progress], None] | None = None)
 def _fit(run: TrainingRun, log: RunLog, report: Callable[[Progress], None]) -> None:
     """Train until the steps or the time limit are used up."""
     config, detector, optimizer, progress = run.config, run.detector, run.optimizer, run.progress
+    limit = config.optimizer.clip_norm
+    _validate_if_due(run, log)  # Ctrl-C may have ended a validation
     start = time.monotonic() - progress.elapsed_s
     with closing(_draw_batches(run)) as batches:
         for batch in batches:
             if progress.share(config) >= 1:
                 return
-            # torchvision's samplers draw from the global generator.
-            torch.manual_seed(config.seed * 1_000_003 + progress.step)
-            progress.lr = learning_rate(config.optimizer, progress.step, progress.share(config))
-            set_learning_rate(optimizer, config.optimizer, progress.lr)
-
-            detector.train()
-            loss = _total(run, _forward(run, batch))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if config.optimizer.clip_norm:
-                torch.nn.utils.clip_grad_norm_(detector.parameters(), config.optimizer.clip_norm)
-            optimizer.step()
-            progress.step += 1
-            progress.elapsed_s = time.monotonic() - start
-            _thaw_if_due(run)
-
-            if progress.step % config.log_every == 0:
-                log.step(progress.step, progress.elapsed_s, progress.losses, progress.lr)
-            if config.val_every and progress.step % config.val_every == 0:
-                _validate(run, log)
+            with uninterrupted():
+                _prepare_step(run)
+                loss = _total(run, _forward(run, batch))
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                if limit:
+                    torch.nn.utils.clip_grad_norm_(detector.parameters(), limit)
+                optimizer.step()
+                progress.step += 1
+                progress.elapsed_s = time.monotonic() - start
+                _thaw_if_due(run)
+                if progress.step % config.log_every == 0:
+                    log.step(progress.step, progress.elapsed_s, progress.losses, progress.lr)
+            _validate_if_due(run, log)
             if progress.step % config.checkpoint_every == 0:
                 _save(run)
             report(progress)
@@ -222,6 +223,16 @@ def _total(run: TrainingRun, losses: Mapping[str, torch.Tensor]) -> torch.Tensor
     return total
 
 
+def _prepare_step(run: TrainingRun) -> None:
+    """Set the mode, the random numbers and the learning rate of the next step."""
+    config, progress = run.config, run.progress
+    run.detector.train()
+    # torchvision's samplers draw from the global generator.
+    torch.manual_seed(config.seed * 1_000_003 + progress.step)
+    progress.lr = learning_rate(config.optimizer, progress.step, progress.share(config))
+    set_learning_rate(run.optimizer, config.optimizer, progress.lr)
+
+
 def _thaw_if_due(run: TrainingRun) -> None:
     """Let the extractor train from here on, where the freeze ends here."""
     step = run.progress.step
@@ -229,12 +240,20 @@ def _thaw_if_due(run: TrainingRun) -> None:
         logger.info('step %d: the whole extractor trains now', step)
 
 
+def _validate_if_due(run: TrainingRun, log: RunLog) -> None:
+    step, every = run.progress.step, run.config.val_every
+    if every and step % every == 0 and step > run.progress.validated:
+        _validate(run, log)
+
+
 def _validate(run: TrainingRun, log: RunLog) -> None:
     """Score the weights and keep them as the bundle when they are the best so far."""
     metrics = run.data.validation.score(run.detector)
     logger.info('step %d: %s', run.progress.step, run.data.validation.describe(metrics))
-    log.validation(run.progress.step, metrics)
-    _keep_if_best(run, metrics)
+    with uninterrupted():
+        log.validation(run.progress.step, metrics)
+        _keep_if_best(run, metrics)
+        run.progress.validated = run.progress.step
 
 
 def _keep_if_best(run: TrainingRun, metrics: dict[str, Any]) -> None:

@@ -3,6 +3,9 @@
 import csv
 import errno
 import itertools
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from synth_detect_ros.errors import ConfigError, DatasetError, StorageError, Tra
 from synth_detect_ros.training import batches
 from synth_detect_ros.training import train as train_module
 from synth_detect_ros.training.batches import affordable_workers
+from synth_detect_ros.training.checkpoint import read_progress
 from synth_detect_ros.training.train import train
 from synth_detect_ros.training.validation import Validation
 
@@ -55,6 +59,79 @@ def test_interrupted_and_resumed_run_equals_uninterrupted_run(dataset, tmp_path)
     assert all(torch.equal(a[key], b[key]) for key in a)
     rows = [read_csv(tmp_path / name / 'log.csv') for name in 'ab']
     assert [r['loss'] for r in rows[0]] == [r['loss'] for r in rows[1]]
+
+
+def signals_in_step(monkeypatch, step, *signals):
+    """Send signals to this process within `optimizer.step()`, when the weights have changed."""
+    original, calls = torch.optim.SGD.step, itertools.count(1)
+
+    def take_step(*args):
+        original(*args)
+        if next(calls) == step:
+            for number in signals:
+                os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(torch.optim.SGD, 'step', take_step)
+
+
+@pytest.mark.usefixtures('one_thread')
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_waits_for_the_end_of_a_step(dataset, tmp_path, monkeypatch, number):
+    whole, parts = (train_config(dataset, tmp_path / name, steps=5) for name in ('a', 'b'))
+    train(whole)
+    before = signal.signal(number, signal.default_int_handler)  # as `experiment` does for SIGTERM
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            signals_in_step(patch, 2, number)
+            train(parts)
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
+    assert read_progress(tmp_path / 'b').step == 2
+    train(parts)
+    a, b = weights_of(tmp_path / 'a'), weights_of(tmp_path / 'b')
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    rows = [read_csv(tmp_path / name / 'log.csv') for name in 'ab']
+    assert [r['loss'] for r in rows[0]] == [r['loss'] for r in rows[1]]
+
+
+@pytest.mark.usefixtures('one_thread')
+def test_second_ctrl_c_leaves_the_last_checkpoint(dataset, tmp_path, monkeypatch, caplog):
+    config = train_config(dataset, tmp_path / 'run', steps=3, checkpoint_every=1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        signals_in_step(patch, 2, signal.SIGINT, signal.SIGINT)
+        train(config)
+    assert 'another Ctrl-C ends at once' in caplog.text
+    assert read_progress(tmp_path / 'run').step == 1
+    assert not (tmp_path / 'run' / 'bundle').exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures('one_thread')
+def test_interrupted_validation_is_done_again(dataset, tmp_path, monkeypatch):
+    config = train_config(dataset, tmp_path / 'run', steps=4, val_every=2)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Validation, 'score', interrupt)
+        train(config)
+    assert read_progress(tmp_path / 'run').step == 2
+    scores = iter([0.5, 0.2])
+    group = ('AP', 'AP50', 'AP75', 'AR100')
+    monkeypatch.setattr(
+        Validation, 'score', lambda *_: {'bbox': dict.fromkeys(group, next(scores))}
+    )
+    train(config)
+    assert [r['step'] for r in read_csv(tmp_path / 'run' / 'validation.csv')] == ['2', '4']
+    assert read_bundle_info(tmp_path / 'run' / 'bundle')['training']['steps'] == 2
+    train(config)  # done: nothing is scored again
+
+
+def test_training_works_outside_the_main_thread(dataset, tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(train, train_config(dataset, tmp_path / 'run', steps=1)).result()
 
 
 def test_interrupt_leaves_a_usable_bundle(dataset, tmp_path):
