@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT, CONFIG = 'checkpoint.pt', 'train.yaml'
 # What may differ between a run and its resumption without changing what is computed.
-RESUMABLE = ('out', 'workers', 'device', 'time_limit_s', 'checkpoint_every', 'log_every')
+RESUMABLE = ('out', 'workers', 'device', 'checkpoint_every', 'log_every')
 
 
 @dataclass
@@ -70,14 +71,27 @@ def refuse_other_run(config: TrainConfig) -> None:
     stored = Path(config.out) / CONFIG
     if not stored.is_file():
         return
-    mine = to_mapping(config)
-    theirs = to_mapping(build(TrainConfig, read_mapping(stored), str(stored)))
-    differ = [k for k in mine if k not in RESUMABLE and theirs[k] != mine[k]]
+    mine = _flat(to_mapping(config))
+    theirs = _flat(to_mapping(build(TrainConfig, read_mapping(stored), str(stored))))
+    names = {**mine, **theirs}
+    differ = [k for k in names if k not in RESUMABLE and theirs.get(k) != mine.get(k)]
     if differ:
+        changes = ', '.join(f'{k} is {theirs.get(k)} there, {mine.get(k)} here' for k in differ)
+        lasting = {'steps', 'time_limit_s'} & set(differ)
+        why = 'The learning rate follows steps and time_limit_s from the start. ' * bool(lasting)
         raise ConfigError(
-            f'{config.out} holds a run with another configuration ({", ".join(differ)} '
-            'differ). Choose another out, or remove it.'
+            f'{config.out} holds a run with another configuration: {changes}. {why}Give what it '
+            'was begun with to go on with it, or choose another out.'
         )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Return the values of nested mappings by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = isinstance(value, Mapping)
+        flat |= _flat(value, f'{prefix}{name}.') if inner else {prefix + name: value}
+    return flat
 
 
 def save_checkpoint(

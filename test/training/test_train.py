@@ -261,8 +261,17 @@ def test_time_limit_ends_the_run_with_a_finished_schedule(dataset, tmp_path, mon
 
 def test_other_configuration_in_the_same_folder_is_refused(dataset, tmp_path):
     train(train_config(dataset, tmp_path / 'run', steps=1))
-    with pytest.raises(ConfigError, match=r'another configuration \(seed differ'):
+    with pytest.raises(ConfigError, match=r'configuration: seed is 0 there, 5 here\. Give'):
         train(train_config(dataset, tmp_path / 'run', steps=1, seed=5))
+
+
+def test_run_with_another_time_limit_is_another_run(dataset, tmp_path):
+    train(train_config(dataset, tmp_path / 'run', steps=1, time_limit_s=600))
+    longer = train_config(dataset, tmp_path / 'run', steps=1, time_limit_s=1200)
+    with pytest.raises(
+        ConfigError, match=r'600\.0 there, 1200\.0 here\. The learning rate follows steps and time'
+    ):
+        train(longer)
 
 
 def test_missing_dataset_and_options_are_named(tmp_path):
@@ -309,5 +318,5 @@ def test_run_begun_before_there_was_an_option_goes_on(dataset, tmp_path):
     path.write_text(yaml.safe_dump(stored))
     train(config)
     path.write_text(yaml.safe_dump({**stored, 'optimizer': {'extractor_lr': 0.5}}))
-    with pytest.raises(ConfigError, match='optimizer differ'):
+    with pytest.raises(ConfigError, match=r'optimizer\.extractor_lr is 0\.5 there, 1\.0 here'):
         train(config)
