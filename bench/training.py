@@ -43,7 +43,7 @@ from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.detectors.roi_pooling import RoIPooling
 from synth_detect_ros.training.cached_training import CachedFeatures
 from synth_detect_ros.training.checkpoint import Progress
-from synth_detect_ros.training.feature_cache import FEATURES
+from synth_detect_ros.training.feature_cache import SUFFIX
 from synth_detect_ros.training.train import train
 
 WIDTH, HEIGHT, CLASSES = 640, 480, 3
@@ -263,7 +263,6 @@ def prepare(folder: Path, backbone: str, images: int) -> TrainConfig:
         else:
             maps = kept.cache.get(entry % PICTURES)
         kept.cache.put(entry, maps)
-    kept.cache.sync()
     return config
 
 
@@ -281,7 +280,7 @@ def measure(config: TrainConfig, images: int, steps: int, turns: int) -> dict[st
     plain = Turns(None, steps)
     off = config.replace(cache=CacheConfig(), out=config.out + '_plain')
     train(off.replace(steps=WARM_UP + steps), plain)
-    size = next(Path(config.cache.folder).glob(f'*/{FEATURES}')).stat().st_size
+    size = cache_bytes(config)
     images_a_turn = steps * config.batch
     return {
         'ours': images_a_turn / median(watch.ours),
@@ -294,6 +293,10 @@ def measure(config: TrainConfig, images: int, steps: int, turns: int) -> dict[st
     }
 
 
+def cache_bytes(config: TrainConfig) -> int:
+    return sum(p.stat().st_size for p in Path(config.cache.folder).glob(f'*/*{SUFFIX}'))
+
+
 def epochs(counts: tuple[int, ...], steps: int) -> list[tuple[object, ...]]:
     """Return rows of images, seconds an epoch and gigabytes of the cache, for MobileNetV2."""
     rows: list[tuple[object, ...]] = []
@@ -302,9 +305,8 @@ def epochs(counts: tuple[int, ...], steps: int) -> list[tuple[object, ...]]:
             config = prepare(Path(folder), 'mobilenet_v2', count)
             watch = Turns(None, steps)
             train(config.replace(steps=WARM_UP + steps), watch)
-            size = next(Path(config.cache.folder).glob(f'*/{FEATURES}')).stat().st_size
             seconds = watch.ours[0] / steps * count / BATCH
-            rows.append((count, seconds, size / 1e9))
+            rows.append((count, seconds, cache_bytes(config) / 1e9))
     return rows
 
 

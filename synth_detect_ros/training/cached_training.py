@@ -1,12 +1,13 @@
-"""Features of the frozen first stage for training: read where they are known, else computed.
+"""Training on cached features: those of the frozen first stage are computed once and then read.
 
-What a step sees does not depend on where it came from: also features that were just computed have
-the precision of the cache, and each image is computed alone.
+A step sees the same numbers in both cases: features that were just computed are read back in the
+precision of the cache, and each image is computed alone.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,10 @@ from synth_detect_ros.dataset.loader import TrainingSet
 from synth_detect_ros.detectors.detector import Detector, to_tensor
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.training.batches import to_device
-from synth_detect_ros.training.feature_cache import FeatureCache, Layout, cache_key
+from synth_detect_ros.training.feature_cache import FeatureCache
 
 # Of the entries; raise it when the same key would mean other features.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,16 +66,16 @@ class CachedSet(Dataset[CachedItem]):
     Args:
         images: the set.
         size: (height, width) of its images [px].
-        ready: which entries the cache has.
+        cache: of its features.
     """
 
-    def __init__(self, images: TrainingSet, size: tuple[int, int], ready: torch.Tensor) -> None:
-        self.images, self.size, self.ready = images, size, ready
+    def __init__(self, images: TrainingSet, size: tuple[int, int], cache: FeatureCache) -> None:
+        self.images, self.size, self.cache = images, size, cache
 
     def __getitem__(self, key: int) -> CachedItem:
         """Return an item of `TrainingSet` with its entry."""
         entry = self.images.variant(key) * len(self.images) + key % len(self.images)
-        if self.ready[entry]:
+        if entry in self.cache:
             return CachedItem(entry, None, self.images.target(key, self.size))
         image, target = self.images[key]
         if image.shape[:2] != self.size:
@@ -87,7 +88,7 @@ class CachedSet(Dataset[CachedItem]):
 
 
 class CachedFeatures:
-    """The cache of a training run.
+    """The features that a run trains on while the first stage is frozen.
 
     Args:
         detector: on its device, its first stage frozen.
@@ -98,6 +99,7 @@ class CachedFeatures:
 
     Attributes:
         frame: sizes of all images.
+        cache: of the features.
         set: the images by entry.
 
     Raises:
@@ -113,14 +115,13 @@ class CachedFeatures:
         assert images.augment is not None
         first = read_image(images.path(0))
         maps, self.frame = detector.features(to_tensor(first, self._device))
-        layout = Layout(
-            shapes=tuple(tuple(m.shape[1:]) for m in maps),
+        self.cache = FeatureCache(
+            folder / features_key(detector, images, dtype, amp=amp),
+            shapes=[tuple(m.shape[1:]) for m in maps],
             dtype=getattr(torch, dtype),
             entries=images.augment.variants * len(images),
         )
-        key = features_key(detector, images, dtype, amp=amp)
-        self.cache = FeatureCache(folder / key, layout)
-        self.set = CachedSet(images, self.frame.image, self.cache.ready)
+        self.set = CachedSet(images, self.frame.image, self.cache)
 
     def read_batch(self, items: Sequence[CachedItem]) -> FeatureBatch:
         """Bring the targets of a batch to the device, and its maps where all of them are there.
@@ -132,9 +133,16 @@ class CachedFeatures:
         return FeatureBatch(items, maps, [to_device(item.target, self._device) for item in items])
 
     def compute(self, items: Sequence[CachedItem]) -> list[torch.Tensor]:
-        """Return the maps of a batch, computing and keeping those that are missing."""
+        """Return the maps of a batch, computing and keeping those that are missing.
+
+        Returns:
+            (B, C_i, H_i, W_i) float32 each.
+
+        Raises:
+            StorageError: the disk is full.
+        """
         for item in items:
-            if item.image is not None and not self.cache.ready[item.entry]:
+            if item.image is not None and item.entry not in self.cache:
                 maps, _ = self._detector.features(to_tensor(item.image, self._device))
                 self.cache.put(item.entry, maps)
         return self._read(items)
@@ -148,37 +156,33 @@ class CachedFeatures:
 
 
 def features_key(detector: Detector, images: TrainingSet, dtype: str, *, amp: bool) -> str:
-    """Return the name of a cache: it changes with all that the features depend on."""
+    """Return the name of a cache: it changes with all that the features depend on.
+
+    Raises:
+        DatasetError: an image cannot be read.
+    """
     assert images.augment is not None
-    stage = detector.first_stage
+    config, stage = detector.config, detector.first_stage
     facts: dict[str, Any] = {
         'format': FORMAT,
         'network': repr(stage),
-        'neck': [detector.config.neck, detector.config.fpn_finest_stride],
-        'min_side': detector.config.min_side,
-        'max_side': detector.config.max_side,
+        'neck': [config.neck, config.fpn_finest_stride],
+        'sides': [config.min_side, config.max_side, *(config.fixed_size or ())],
         'mean': list(detector.transform.image_mean),
         'std': list(detector.transform.image_std),
-        'images': _hash_images(images),
         'augment': to_mapping(images.augment),
         'seed': images.seed,
         'dtype': dtype,
         'amp': amp,
     }
-    if detector.config.fixed_size:  # without, keys stay those of caches that are there
-        facts['fixed_size'] = list(detector.config.fixed_size)
-    return cache_key(stage.state_dict(), facts)
-
-
-def _hash_images(images: TrainingSet) -> str:
-    """Hash names, places in the set and content of the image files."""
-    digest = hashlib.sha256()
-    for key in range(len(images)):
-        path = images.path(key)
-        row = int(images.indices[key])
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, weights in sorted(stage.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weights.cpu().contiguous().numpy().tobytes())
+    for row, path in ((images.indices[key], images.path(key)) for key in range(len(images))):
         digest.update(f'{row} {path.name} '.encode())
         try:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         except OSError as error:
             raise DatasetError(f'{path}: cannot be read: {error.strerror}') from error
-    return digest.hexdigest()
+    return digest.hexdigest()[:24]

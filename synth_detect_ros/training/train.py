@@ -114,10 +114,10 @@ def train(config: TrainConfig, report: Callable[[Progress], None] | None = None)
         except BrokenStepError:
             raise  # nothing to save
         except KeyboardInterrupt:
-            _save(run)
+            save_checkpoint(run.out, run.detector, run.optimizer, run.progress)
             _keep_if_best(run, {})
             raise
-    _save(run)
+    save_checkpoint(run.out, run.detector, run.optimizer, run.progress)
     return run.out / BUNDLE
 
 
@@ -146,7 +146,7 @@ def _fit(run: TrainingRun, log: RunLog, report: Callable[[Progress], None]) -> N
                     log.step(progress.step, progress.elapsed_s, progress.losses, progress.lr)
             _validate_if_due(run, log)
             if progress.step % config.checkpoint_every == 0:
-                _save(run)
+                save_checkpoint(run.out, detector, optimizer, progress)
             report(progress)
 
 
@@ -270,10 +270,3 @@ def _keep_if_best(run: TrainingRun, metrics: dict[str, Any]) -> None:
         'metrics': {'validated_on': validation.name, **metrics},
     }
     save_bundle(run.out / BUNDLE, run.detector, facts)
-
-
-def _save(run: TrainingRun) -> None:
-    """Write the checkpoint."""
-    if run.features is not None:
-        run.features.cache.sync()
-    save_checkpoint(run.out, run.detector, run.optimizer, run.progress)
