@@ -15,7 +15,7 @@ import numpy as np
 import trimesh
 import yaml
 
-from synth_detect_ros.compute.core_assignment import ONE_THREAD, Seat
+from synth_detect_ros.compute.core_assignment import ONE_THREAD, CoreAssignment
 from synth_detect_ros.compute.timing import Timing
 from synth_detect_ros.config import PoseConfig, SceneConfig
 from synth_detect_ros.config import SynthesizeConfig as Config
@@ -129,11 +129,11 @@ def measure(config: Config, note: Callable[[int, int], None] | None = None) -> R
 def measure_one_worker(config: Config) -> Run:
     """Measure one worker, with one thread on one core as each of several has."""
     context = multiprocessing.get_context('spawn')
-    seat = Seat((min(os.sched_getaffinity(0)),), None)
+    cores = CoreAssignment((min(os.sched_getaffinity(0)),), None)
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)
     try:
-        with ProcessPoolExecutor(1, context, seat.take) as pool:
+        with ProcessPoolExecutor(1, context, cores.apply) as pool:
             return pool.submit(measure, config.replace(workers=1)).result()
     finally:
         for name, value in before.items():

@@ -1,4 +1,4 @@
-"""Where the time of a run goes: the seconds of each stage, added up over images and workers."""
+"""How long a run takes: the seconds of each stage, summed over images and workers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ LARGEST = 3
 
 
 class Stopwatch:
-    """Adds up what each stage takes; stages of different names may overlap in threads."""
+    """Sums the time of each stage; stages of different names may overlap in threads."""
 
     def __init__(self) -> None:
         self._seconds: Seconds = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count the time inside as time of stage `name`."""
+        """Add the duration of the block to stage `name`."""
         start = time.perf_counter()
         try:
             yield
@@ -37,12 +37,12 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Timing:
-    """What a run has taken so far; images of former, interrupted runs do not count.
+    """Time that a run has taken so far, without that of earlier, interrupted runs.
 
     Attributes:
         images: made in this run.
         workers: processes at work.
-        wall_s: since the start, that of the processes included [s].
+        wall_s: since the start, including the start of the processes [s].
         stages: stage -> seconds, summed over workers [s].
     """
 
@@ -53,23 +53,23 @@ class Timing:
 
     @property
     def rate(self) -> float:
-        """Images a second of all workers together; 0 before the first."""
+        """Images per second of all workers together; 0 before the first."""
         return self.images / self.wall_s if self.wall_s > 0 else 0.0
 
     def plus(self, images: int, wall_s: float, stages: Mapping[str, float]) -> Timing:
         """Return the timing with more images, at `wall_s` since the start."""
-        names = [*self.stages, *(name for name in stages if name not in self.stages)]
+        names = {**self.stages, **stages}
         total = {name: self.stages.get(name, 0.0) + stages.get(name, 0.0) for name in names}
         return Timing(self.images + images, self.workers, wall_s, total)
 
     def summary(self) -> str:
-        """Return images a second and the largest stages in one short line."""
+        """Return images per second and the largest stages in one short line."""
         largest = sorted(self.stages.items(), key=lambda item: -item[1])[:LARGEST]
         each = ', '.join(f'{name} {1e3 * s / self.images:.0f} ms' for name, s in largest)
         return f'{self.rate:.1f} images/s' + (f' ({each})' if each else '')
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return plain values for dataset.yaml; stages as milliseconds an image."""
+        """Return plain values for dataset.yaml; stages in milliseconds per image."""
         return {
             'images': self.images,
             'workers': self.workers,

@@ -1,4 +1,4 @@
-"""Run a task over shards in worker processes; stop cleanly, and say so when a worker dies.
+"""Running a task over shards in worker processes, with a clean stop and survival of crashes.
 
 Processes are spawned, never forked: an OpenGL context does not survive a fork.
 """
@@ -16,7 +16,12 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from typing import Any
 
-from synth_detect_ros.compute.core_assignment import ONE_THREAD, Seat, keep_freed_memory, seats
+from synth_detect_ros.compute.core_assignment import (
+    ONE_THREAD,
+    CoreAssignment,
+    assign_cores,
+    keep_freed_memory,
+)
 from synth_detect_ros.compute.timing import Seconds
 from synth_detect_ros.errors import RenderingError
 
@@ -25,23 +30,28 @@ logger = logging.getLogger(__name__)
 Stop = Callable[[], bool]
 # Does a shard and returns what its stages took; None when it was stopped before the end.
 Task = Callable[[range, Stop], Seconds | None]
-Progress = Callable[[int, Seconds], None]
+# Size of each shard that is done, and what its stages took.
+Results = Generator[tuple[int, Seconds], None, None]
 # How often `stop` is asked [s].
 POLL = 0.2
 
 
 def run_shards(
-    task: Task, shards: Sequence[range], workers: int, progress: Progress, stop: Stop
+    task: Task,
+    shards: Sequence[range],
+    workers: int,
+    progress: Callable[[int, Seconds], None],
+    stop: Stop,
 ) -> bool:
-    """Call `task` for every shard.
+    """Call `task` for every shard, in any order.
 
     Args:
-        task: picklable, sent to each process once; each call is independent of the others. It
-            asks its second argument now and then whether to leave its shard as it is.
+        task: picklable, sent to each process once; calls are independent of each other. It
+            regularly calls its second argument, which says whether to abandon the shard.
         shards: what is to be done.
         workers: number of processes; with 1 the work is done in this process.
         progress: called with (items done in all, seconds of the stages) after each shard.
-        stop: asked now and then; True ends the run, and shards in work are left undone.
+        stop: called regularly; True ends the run and abandons the shards in work.
 
     Returns:
         Whether all shards were done.
@@ -64,10 +74,7 @@ def run_shards(
     return done == sum(map(len, shards))
 
 
-_Results = Generator[tuple[int, Seconds], None, None]
-
-
-def _in_process(task: Task, shards: Sequence[range], stop: Stop) -> _Results:
+def _in_process(task: Task, shards: Sequence[range], stop: Stop) -> Results:
     keep_freed_memory()
     for shard in shards:
         seconds = task(shard, stop)
@@ -76,11 +83,11 @@ def _in_process(task: Task, shards: Sequence[range], stop: Stop) -> _Results:
         yield len(shard), seconds
 
 
-def _in_pool(task: Task, shards: Sequence[range], workers: int, stop: Stop) -> _Results:
-    """Yield size and seconds of each shard as it is done, in any order.
+def _in_pool(task: Task, shards: Sequence[range], workers: int, stop: Stop) -> Results:
+    """Do the shards in a pool of processes, and in a new one whenever it breaks.
 
-    Graphics drivers crash now and then: the shards of a dead process are done again by fresh
-    ones, as long as anything gets done.
+    Graphics drivers crash now and then: what a dead process left is done again, as long as there
+    is progress.
     """
     waiting = list(reversed(shards))
     while waiting:
@@ -98,13 +105,13 @@ def _in_pool(task: Task, shards: Sequence[range], workers: int, stop: Stop) -> _
             logger.warning('A worker process died; going on with fresh ones.')
 
 
-def _in_one_pool(task: Task, waiting: list[range], workers: int, stop: Stop) -> _Results:
-    """Work off `waiting` from its end; what a broken pool left undone is put back."""
+def _in_one_pool(task: Task, waiting: list[range], workers: int, stop: Stop) -> Results:
+    """Do the shards of `waiting` from its end; put back what a broken pool left undone."""
     context = multiprocessing.get_context('spawn')
-    # Without a lock, which a process that dies could take with it.
+    # Without a lock: a process that dies could hold it.
     halt = context.RawValue('b', 0)
-    arrivals = context.Value('i', 0)
-    initial = task, seats(workers), arrivals, halt
+    started = context.Value('i', 0)
+    initial = task, assign_cores(workers), started, halt
     with (
         environment(ONE_THREAD),
         ProcessPoolExecutor(workers, context, _start_worker, initial) as pool,
@@ -112,9 +119,9 @@ def _in_one_pool(task: Task, waiting: list[range], workers: int, stop: Stop) -> 
         running: dict[Future[Seconds | None], range] = {}
         try:
             while waiting or running:
-                # Few shards are handed out ahead: what a dead pool left is done again.
+                # Few shards are submitted ahead: those of a broken pool are done again.
                 while waiting and len(running) < workers + 1:
-                    future = pool.submit(_work, waiting[-1])
+                    future = pool.submit(_work, waiting[-1])  # may find the pool broken
                     running[future] = waiting.pop()
                 ready, _ = wait(running, POLL, FIRST_COMPLETED)
                 for future in ready:
@@ -136,15 +143,17 @@ _task: Task | None = None
 _halt: Any = None
 
 
-def _start_worker(task: Task, places: Sequence[Seat], arrivals: Any, halt: Any) -> None:
-    """Keep the task, take a seat, leave Ctrl-C to the parent, and end when the parent is gone."""
+def _start_worker(
+    task: Task, assignments: Sequence[CoreAssignment], started: Any, halt: Any
+) -> None:
+    """Keep the task, take cores, leave Ctrl-C to the parent, and end when the parent is gone."""
     global _task, _halt
     _task, _halt = task, halt
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
-    with arrivals.get_lock():
-        number, arrivals.value = arrivals.value, arrivals.value + 1
-    places[number % len(places)].take()
+    with started.get_lock():
+        number, started.value = started.value, started.value + 1
+    assignments[number % len(assignments)].apply()
     keep_freed_memory()
     import cv2  # noqa: PLC0415  only workers need it
 

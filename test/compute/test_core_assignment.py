@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from synth_detect_ros.compute import core_assignment as seats
+from synth_detect_ros.compute import core_assignment
 from synth_detect_ros.compute.core_assignment import (
-    Seat,
+    CoreAssignment,
+    assign_cores,
     count_gpus,
     default_workers,
     keep_freed_memory,
@@ -18,13 +19,13 @@ from synth_detect_ros.compute.core_assignment import (
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pretend six cores, of which this process may not use the first two, and no GPU."""
     monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: {7, 2, 3, 4, 5, 6})
-    monkeypatch.setattr(seats, 'count_gpus', lambda: 0)
+    monkeypatch.setattr(core_assignment, 'count_gpus', lambda: 0)
     monkeypatch.delenv('EGL_DEVICE_ID', raising=False)
 
 
 @pytest.mark.parametrize('workers', range(1, 7))
 def test_cores_are_shared_without_overlap_and_none_is_left_idle(workers: int) -> None:
-    shares = [seat.cores for seat in seats.seats(workers)]
+    shares = [own.cores for own in assign_cores(workers)]
     assert len(shares) == workers
     assert sorted(core for share in shares for core in share) == [2, 3, 4, 5, 6, 7]
     sizes = [len(share) for share in shares]
@@ -32,24 +33,24 @@ def test_cores_are_shared_without_overlap_and_none_is_left_idle(workers: int) ->
 
 
 def test_more_workers_than_cores_share_all_of_them() -> None:
-    assert [seat.cores for seat in seats.seats(7)] == [(2, 3, 4, 5, 6, 7)] * 7
+    assert [own.cores for own in assign_cores(7)] == [(2, 3, 4, 5, 6, 7)] * 7
 
 
 def test_without_a_gpu_there_is_a_worker_for_each_core() -> None:
     assert default_workers() == 6
-    assert {seat.device for seat in seats.seats(6)} == {None}
+    assert {own.device for own in assign_cores(6)} == {None}
 
 
 def test_gpus_are_dealt_out_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seats, 'count_gpus', lambda: 2)
+    monkeypatch.setattr(core_assignment, 'count_gpus', lambda: 2)
     assert default_workers() == 2
-    assert [seat.device for seat in seats.seats(5)] == [0, 1, 0, 1, 0]
+    assert [own.device for own in assign_cores(5)] == [0, 1, 0, 1, 0]
 
 
 def test_a_device_that_the_user_chose_is_used_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seats, 'count_gpus', lambda: 2)
+    monkeypatch.setattr(core_assignment, 'count_gpus', lambda: 2)
     monkeypatch.setenv('EGL_DEVICE_ID', '1')
-    assert {seat.device for seat in seats.seats(3)} == {None}
+    assert {own.device for own in assign_cores(3)} == {None}
 
 
 def test_only_device_files_of_gpus_are_counted(tmp_path: Path) -> None:
@@ -60,13 +61,13 @@ def test_only_device_files_of_gpus_are_counted(tmp_path: Path) -> None:
     assert count_gpus(tmp_path / 'none') == 0
 
 
-def test_a_taken_seat_binds_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_assignment_binds_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     bound: list[tuple[int, tuple[int, ...]]] = []
     monkeypatch.setattr(os, 'sched_setaffinity', lambda pid, cores: bound.append((pid, cores)))
-    Seat((3, 4), None).take()
+    CoreAssignment((3, 4), None).apply()
     assert 'EGL_DEVICE_ID' not in os.environ
     monkeypatch.setenv('EGL_DEVICE_ID', '')  # restored afterwards
-    Seat((5,), 1).take()
+    CoreAssignment((5,), 1).apply()
     assert os.environ['EGL_DEVICE_ID'] == '1'
     assert bound == [(0, (3, 4)), (0, (5,))]
 
@@ -81,9 +82,9 @@ def test_memory_is_kept_where_the_allocator_can_and_left_alone_elsewhere(
 
         mallopt = staticmethod(lambda *call: calls.append(call))
 
-    monkeypatch.setattr(seats.ctypes, 'CDLL', lambda name: Library)
+    monkeypatch.setattr(core_assignment.ctypes, 'CDLL', lambda name: Library)
     keep_freed_memory()
     assert {parameter for parameter, _ in calls} == {-1, -3}
-    monkeypatch.setattr(seats.ctypes, 'CDLL', lambda name: object())
+    monkeypatch.setattr(core_assignment.ctypes, 'CDLL', lambda name: object())
     keep_freed_memory()
     assert len(calls) == 2
