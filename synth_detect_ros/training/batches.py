@@ -6,22 +6,18 @@ import logging
 import shutil
 import signal
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from synth_detect_ros.compute.core_assignment import ONE_THREAD
 from synth_detect_ros.compute.workers import environment
 from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.dataset.generated import start_process
-from synth_detect_ros.detectors.detector import to_tensor
 from synth_detect_ros.training.data import TrainingData
 
 logger = logging.getLogger(__name__)
@@ -30,24 +26,6 @@ T = TypeVar('T')
 U = TypeVar('U')
 # Lists that each loader process makes ahead, and batches that are prepared ahead of the step.
 LOADED, PREPARED = 4, 2
-
-
-@dataclass(frozen=True, eq=False)
-class ImageBatch:
-    """Images of a step and their targets, on the device of the detector; see its `forward`."""
-
-    images: list[torch.Tensor]
-    targets: list[dict[str, torch.Tensor]]
-
-    @classmethod
-    def of(
-        cls,
-        items: Sequence[tuple[NDArray[np.uint8], dict[str, torch.Tensor]]],
-        device: torch.device,
-    ) -> ImageBatch:
-        """Bring (H, W, 3) RGB images and their targets to a device."""
-        images = [to_tensor(image, device) for image, _ in items]
-        return cls(images, [to_device(target, device) for _, target in items])
 
 
 def load_batches(
@@ -111,24 +89,22 @@ def affordable_workers(config: TrainConfig, image_bytes: int) -> int:
     return workers
 
 
-def prefetch(items: Iterable[T], prepare: Callable[[T], U]) -> Generator[U, None, None]:
+def prefetch(items: Iterator[T], prepare: Callable[[T], U]) -> Generator[U, None, None]:
     """Yield prepare(item) of every item, made ahead by one thread, in order.
 
     Args:
-        items: taken in that thread.
+        items: endless; taken in that thread.
         prepare: run in that thread; its errors are raised here, in their turn.
     """
-    source = iter(items)
-    done = object()
 
-    def make() -> Any:
-        item = next(source, done)
-        return done if item is done else prepare(item)  # type: ignore[arg-type]
+    def make() -> U:
+        return prepare(next(items))
 
     with ThreadPoolExecutor(1, 'prefetch') as pool:
-        waiting: deque[Future[Any]] = deque(pool.submit(make) for _ in range(PREPARED))
+        waiting = deque(pool.submit(make) for _ in range(PREPARED))
         try:
-            while (result := waiting.popleft().result()) is not done:
+            while True:
+                result = waiting.popleft().result()
                 waiting.append(pool.submit(make))
                 yield result
         finally:

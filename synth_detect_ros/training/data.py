@@ -1,4 +1,4 @@
-"""What a run trains on and is validated with: a stored data set, or the generator itself."""
+"""What a run trains on and is validated with: a stored data set, or the generator of images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.errors import ConfigError, DatasetError
 from synth_detect_ros.training.validation import Validation
 
-# What the generator was, beside the run.
+# In the folder of the run: configuration and inputs of the generator.
 RECORD = 'generator.yaml'
 
 logger = logging.getLogger(__name__)
@@ -39,11 +39,11 @@ class TrainingData:
     Attributes:
         classes: class names.
         set: (image, target) by key.
-        keys: from the number of the first item wanted to the endless keys from there on.
+        keys: the endless keys from the n-th item on, as a function of n.
         image_bytes: size of an image [bytes].
         renders: whether reading from `set` needs OpenGL.
         validation: what the run is scored on.
-        facts: what the bundle should tell of the data: camera and data set.
+        facts: camera and data set, for the bundle.
     """
 
     classes: tuple[str, ...]
@@ -128,7 +128,13 @@ def _claim(path: Path, record: Mapping[str, Any]) -> None:
 
 
 class ShuffledKeys(Sampler[int]):
-    """Keys of `TrainingSet`: each epoch a permutation of its own, endless, from any place on."""
+    """Endless keys of `TrainingSet` from any place on, shuffled anew in each epoch.
+
+    Args:
+        length: of the set.
+        seed: of the order.
+        first: number of keys to skip.
+    """
 
     def __init__(self, length: int, seed: int, first: int) -> None:
         self.length, self.seed, self.first = length, seed, first

@@ -11,7 +11,7 @@ from synth_detect_ros.detectors.detector import Detector
 
 
 def build_optimizer(config: OptimizerConfig, detector: Detector) -> torch.optim.SGD:
-    """Return the optimiser; what may be thawed is a group of its own, as fused SGD needs it."""
+    """Return SGD with two groups: the pre-trained extractor, which may thaw, is the second."""
     stages = [p for stage in detector.stages.values() for p in stage.pretrained_parameters()]
     known = set(map(id, stages))
     rest = [p for p in detector.parameters() if id(p) not in known]

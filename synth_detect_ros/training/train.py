@@ -13,20 +13,22 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from synth_detect_ros.bundle import save_bundle
 from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.config.options import to_yaml
 from synth_detect_ros.dataset.loader import TrainingSet
 from synth_detect_ros.detectors.build import build_detector
-from synth_detect_ros.detectors.detector import Detector
+from synth_detect_ros.detectors.detector import Detector, to_tensor
 from synth_detect_ros.detectors.extractors.freezing import FreezeReport, apply_freeze, thaw_at
 from synth_detect_ros.devices import choose_device
 from synth_detect_ros.errors import TrainingError
-from synth_detect_ros.training.batches import ImageBatch, load_batches, prefetch
+from synth_detect_ros.training.batches import load_batches, prefetch, to_device
 from synth_detect_ros.training.cached_training import CachedFeatures, FeatureBatch
 from synth_detect_ros.training.checkpoint import (
     CONFIG,
@@ -85,6 +87,13 @@ class TrainingRun:
         return next(self.detector.parameters()).device
 
 
+class ImageBatch(NamedTuple):
+    """Images of a step and their targets, on the device of the detector; see its `forward`."""
+
+    images: list[torch.Tensor]
+    targets: list[dict[str, torch.Tensor]]
+
+
 def train(config: TrainConfig, report: Callable[[Progress], None] | None = None) -> Path:
     """Fit a detector, going on from the checkpoint of an interrupted run in `config.out`.
 
@@ -124,7 +133,7 @@ def train(config: TrainConfig, report: Callable[[Progress], None] | None = None)
 def _fit(run: TrainingRun, log: RunLog, report: Callable[[Progress], None]) -> None:
     """Train until the steps or the time limit are used up."""
     config, detector, optimizer, progress = run.config, run.detector, run.optimizer, run.progress
-    limit = config.optimizer.clip_norm
+    options = config.optimizer
     _validate_if_due(run, log)  # Ctrl-C may have ended a validation
     start = time.monotonic() - progress.elapsed_s
     with closing(_draw_batches(run)) as batches:
@@ -132,12 +141,16 @@ def _fit(run: TrainingRun, log: RunLog, report: Callable[[Progress], None]) -> N
             if progress.share(config) >= 1:
                 return
             with uninterrupted():
-                _prepare_step(run)
+                # torchvision's samplers draw from the global generator.
+                torch.manual_seed(config.seed * 1_000_003 + progress.step)
+                progress.lr = learning_rate(options, progress.step, progress.share(config))
+                set_learning_rate(optimizer, options, progress.lr)
+                detector.train()
                 loss = _total(run, _forward(run, batch))
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
-                if limit:
-                    torch.nn.utils.clip_grad_norm_(detector.parameters(), limit)
+                if options.clip_norm:
+                    torch.nn.utils.clip_grad_norm_(detector.parameters(), options.clip_norm)
                 optimizer.step()
                 progress.step += 1
                 progress.elapsed_s = time.monotonic() - start
@@ -180,6 +193,11 @@ def _draw_batches(run: TrainingRun) -> Generator[ImageBatch | FeatureBatch, None
     While the freeze lasts, they are of cached features if there is a cache, afterwards of images.
     """
     config, data, progress, features = run.config, run.data, run.progress, run.features
+
+    def to_batch(items: list[tuple[NDArray[np.uint8], dict[str, torch.Tensor]]]) -> ImageBatch:
+        images = [to_tensor(image, run.device) for image, _ in items]
+        return ImageBatch(images, [to_device(target, run.device) for _, target in items])
+
     if features is not None and not run.freeze.over(progress.step, progress.share(config)):
         loaded = load_batches(config, data, features.set, progress.step)
         with closing(prefetch(loaded, features.read_batch)) as cached:
@@ -188,8 +206,8 @@ def _draw_batches(run: TrainingRun) -> Generator[ImageBatch | FeatureBatch, None
                     break
                 yield batch
     read = load_batches(config, data, data.set, progress.step)
-    with closing(prefetch(read, lambda items: ImageBatch.of(items, run.device))) as images:
-        yield from images
+    with closing(prefetch(read, to_batch)) as batches:
+        yield from batches
 
 
 def _forward(run: TrainingRun, batch: ImageBatch | FeatureBatch) -> Mapping[str, torch.Tensor]:
@@ -221,16 +239,6 @@ def _total(run: TrainingRun, losses: Mapping[str, torch.Tensor]) -> torch.Tensor
             f'last checkpoint in {run.out} is intact.'
         )
     return total
-
-
-def _prepare_step(run: TrainingRun) -> None:
-    """Set the mode, the random numbers and the learning rate of the next step."""
-    config, progress = run.config, run.progress
-    run.detector.train()
-    # torchvision's samplers draw from the global generator.
-    torch.manual_seed(config.seed * 1_000_003 + progress.step)
-    progress.lr = learning_rate(config.optimizer, progress.step, progress.share(config))
-    set_learning_rate(run.optimizer, config.optimizer, progress.lr)
 
 
 def _thaw_if_due(run: TrainingRun) -> None:

@@ -1,7 +1,7 @@
 """Validation during training: COCO metrics on held-out renderings or on real labelled frames.
 
-Synthetic validation does not rank models by how they do on real images; thirty real labelled
-frames do. Give them with `val_images` and `val_annotations` where there are some.
+Synthetic images do not rank models as real ones do; thirty real labelled frames do. Give them with
+`val_images` and `val_annotations` where there are some.
 """
 
 from __future__ import annotations

@@ -37,17 +37,18 @@ def uninterrupted() -> Iterator[None]:
         arrived = True
         logger.warning('Ending after this step; another Ctrl-C ends at once, without saving.')
 
-    raising = signal.default_int_handler
-    in_main = threading.current_thread() is threading.main_thread()
-    waiting = [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) is raising]
+    raising, deferred = signal.default_int_handler, list[signal.Signals]()
+    if threading.current_thread() is threading.main_thread():
+        known = signal.SIGINT, signal.SIGTERM
+        deferred = [number for number in known if signal.getsignal(number) is raising]
     try:
-        for number in waiting if in_main else ():
+        for number in deferred:
             signal.signal(number, wait)
         yield
     except KeyboardInterrupt as error:
         raise BrokenStepError from error
     finally:
-        for number in waiting if in_main else ():
+        for number in deferred:
             signal.signal(number, raising)
     if arrived:
         raise KeyboardInterrupt
