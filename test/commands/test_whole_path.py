@@ -2,8 +2,10 @@
 
 import errno
 import json
+import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -87,7 +89,7 @@ def test_an_interrupted_training_leaves_a_model_and_status_130(
     tmp_path, capsys, dataset, monkeypatch
 ):
     def interrupt(*_):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)
 
     config = write_train_config(dataset, tmp_path / 'run')
     monkeypatch.setattr('synth_detect_ros.training.log.RunLog.step', interrupt)
