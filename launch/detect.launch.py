@@ -3,7 +3,7 @@
 ros2 launch synth_detect_ros detect.launch.py model:=run/bundle image:=/camera/rgb/image_raw
 """
 
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
@@ -12,54 +12,61 @@ from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
 
+# Arguments that are parameters of the node.
+PARAMETERS = {'model': str, 'device': str, 'score_threshold': float}
+
 
 def generate_launch_description():
     config = PathJoinSubstitution([FindPackageShare('synth_detect_ros'), 'config'])
-    image = LaunchConfiguration('image')
     return LaunchDescription(
         [
-            DeclareLaunchArgument('model', description='folder of the trained model (bundle)'),
+            DeclareLaunchArgument(
+                'model', default_value='', description='folder of the trained model (bundle)'
+            ),
             DeclareLaunchArgument('image', default_value='/image_raw', description='image topic'),
             DeclareLaunchArgument(
                 'score_threshold',
-                default_value='0.5',
+                default_value='',
                 description='detections below are not published',
             ),
-            DeclareLaunchArgument('device', default_value='auto', description='auto, cpu, cuda'),
+            DeclareLaunchArgument('device', default_value='', description='auto, cpu, cuda'),
             DeclareLaunchArgument(
                 'params',
-                description='parameter file of the node',
+                description='parameter file of the node; arguments override it',
                 default_value=PathJoinSubstitution([config, 'detect.yaml']),
             ),
             DeclareLaunchArgument(
                 'rviz', default_value='false', description='show everything in RViz'
             ),
-            Node(
-                package='synth_detect_ros',
-                executable='detect_node',
-                name='detect_node',
-                output='screen',
-                # Threads of the network soon sleep after a layer instead of spinning on cores
-                # that the camera driver and the transport need.
-                additional_env={'GOMP_SPINCOUNT': '1000'},
-                parameters=[
-                    LaunchConfiguration('params'),
-                    {
-                        'model': ParameterValue(LaunchConfiguration('model'), value_type=str),
-                        'device': ParameterValue(LaunchConfiguration('device'), value_type=str),
-                        'score_threshold': ParameterValue(
-                            LaunchConfiguration('score_threshold'), value_type=float
-                        ),
-                    },
-                ],
-                remappings=[('image', image)],
-            ),
+            OpaqueFunction(function=start_node),
             Node(
                 package='rviz2',
                 executable='rviz2',
                 condition=IfCondition(LaunchConfiguration('rviz')),
                 arguments=['-d', PathJoinSubstitution([config, 'detect.rviz'])],
-                remappings=[('/image', image)],
+                remappings=[('/image', LaunchConfiguration('image'))],
             ),
         ]
     )
+
+
+def start_node(context):
+    """Start the node; an argument that is not given leaves its parameter to the file."""
+    given = {
+        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
+        for name, kind in PARAMETERS.items()
+        if LaunchConfiguration(name).perform(context)
+    }
+    return [
+        Node(
+            package='synth_detect_ros',
+            executable='detect_node',
+            name='detect_node',
+            output='screen',
+            # Threads of the network soon sleep after a layer instead of spinning on cores
+            # that the camera driver and the transport need.
+            additional_env={'GOMP_SPINCOUNT': '1000'},
+            parameters=[LaunchConfiguration('params'), given],
+            remappings=[('image', LaunchConfiguration('image'))],
+        )
+    ]

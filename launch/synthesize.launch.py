@@ -3,7 +3,7 @@
 ros2 launch synth_detect_ros synthesize.launch.py camera:=asus_xtion out:=backgrounds
 """
 
-from launch.actions import DeclareLaunchArgument, Shutdown
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -22,6 +22,8 @@ CAMERA_INFO = {
     'asus_xtion': '/camera/rgb/camera_info',
     'generic': '/camera_info',
 }
+# Arguments that are parameters of the node.
+PARAMETERS = {'out': str, 'count': int, 'render': bool, 'synthesize': str}
 
 
 def generate_launch_description():
@@ -45,10 +47,14 @@ def generate_launch_description():
                 description='its CameraInfo topic',
                 default_value=PythonExpression([str(CAMERA_INFO), '["', camera, '"]']),
             ),
-            DeclareLaunchArgument('out', description='folder of the background set'),
-            DeclareLaunchArgument('count', default_value='100', description='frames to keep'),
             DeclareLaunchArgument(
-                'render', default_value='false', description='render the data set afterwards'
+                'out', default_value='', description='folder of the background set'
+            ),
+            DeclareLaunchArgument(
+                'count', default_value='', description='frames to keep; empty: 100'
+            ),
+            DeclareLaunchArgument(
+                'render', default_value='', description='true: render the data set afterwards'
             ),
             DeclareLaunchArgument(
                 'synthesize',
@@ -57,29 +63,32 @@ def generate_launch_description():
             ),
             DeclareLaunchArgument(
                 'params',
-                description='parameter file; that of the profile unless given',
+                description='parameter file, overridden by arguments; that of the profile '
+                'unless given',
                 default_value=[profiles, '/', camera, '.yaml'],
             ),
-            Node(
-                package='synth_detect_ros',
-                executable='synthesize_node',
-                output='screen',
-                parameters=[
-                    LaunchConfiguration('params'),
-                    {
-                        'out': ParameterValue(LaunchConfiguration('out'), value_type=str),
-                        'count': ParameterValue(LaunchConfiguration('count'), value_type=int),
-                        'render': ParameterValue(LaunchConfiguration('render'), value_type=bool),
-                        'synthesize': ParameterValue(
-                            LaunchConfiguration('synthesize'), value_type=str
-                        ),
-                    },
-                ],
-                remappings=[
-                    ('image', LaunchConfiguration('image')),
-                    ('camera_info', LaunchConfiguration('camera_info')),
-                ],
-                on_exit=Shutdown(),
-            ),
+            OpaqueFunction(function=start_node),
         ]
     )
+
+
+def start_node(context):
+    """Start the node; an argument that is not given leaves its parameter to the file."""
+    given = {
+        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
+        for name, kind in PARAMETERS.items()
+        if LaunchConfiguration(name).perform(context)
+    }
+    return [
+        Node(
+            package='synth_detect_ros',
+            executable='synthesize_node',
+            output='screen',
+            parameters=[LaunchConfiguration('params'), given],
+            remappings=[
+                ('image', LaunchConfiguration('image')),
+                ('camera_info', LaunchConfiguration('camera_info')),
+            ],
+            on_exit=Shutdown(),
+        )
+    ]
