@@ -24,7 +24,7 @@ setup(
     description='A 2D detector for your objects and your camera, without labelling one image',
     author='The synth_detect_ros maintainers',
     maintainer='The synth_detect_ros maintainers',
-    maintainer_email='maintainers@synth-detect-ros.example.org',
+    maintainer_email='no-address@maintainers.invalid',  # as in package.xml, which says why
     license='Apache-2.0',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={NAME: ['py.typed', 'rendering/shaders/*', 'report/templates/*']},

@@ -103,6 +103,12 @@ def test_maintainer_email_is_one_that_colcon_accepts() -> None:
     assert re.fullmatch(r'[-\w%+.]+@[-a-zA-Z0-9%]+(\.[-a-zA-Z0-9%]+)*\.[a-zA-Z]{2,}', email)
 
 
+def test_maintainer_email_does_not_pretend() -> None:
+    # Domains of examples (RFC 2606) look like an address; .invalid says that there is none.
+    email = PACKAGE_XML.find('maintainer').get('email')
+    assert not re.search(r'\bexample\b|\.test$|\.local$|localhost', email)
+
+
 def test_there_is_one_version(setup_arguments: dict) -> None:
     version = synth_detect_ros.__version__
     assert setup_arguments['version'] == version
