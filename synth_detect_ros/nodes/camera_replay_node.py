@@ -7,20 +7,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import rclpy
 from numpy.typing import NDArray
 from rclpy.duration import Duration
-from rclpy.logging import get_logger
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from synth_detect_ros.config import ReplayConfig
-from synth_detect_ros.errors import ConfigError, SynthDetectError
+from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.nodes import conversions
-from synth_detect_ros.nodes.interrupts import Interrupted, interruptible
 from synth_detect_ros.nodes.parameters import declare_parameters, read_parameters
 from synth_detect_ros.nodes.recordings import open_recording
+from synth_detect_ros.nodes.running import run_node
 from synth_detect_ros.nodes.topics import RELIABLE, every, publisher
 
 _DELIVERY = Duration(seconds=2)
@@ -32,7 +30,7 @@ class CameraReplayNode(Node):
     Without a calibration the CameraInfo is that of an uncalibrated camera: K is all 0.
 
     Attributes:
-        finished: the last image is published.
+        status: exit status of the process; None until the last image is published.
     """
 
     def __init__(self) -> None:
@@ -42,7 +40,7 @@ class CameraReplayNode(Node):
         self._recording = open_recording(config)
         self._frames: Iterator[NDArray[np.uint8]] = iter(())
         self._published = 0
-        self.finished = False
+        self.status: int | None = None
         image = self.resolve_topic_name('image')
         self._outputs: list[Any] = [publisher(self, Image, image, RELIABLE)]
         if config.compressed:
@@ -109,25 +107,12 @@ class CameraReplayNode(Node):
         for output in (*self._outputs, self._info):
             output.wait_for_all_acked(_DELIVERY)
         self.get_logger().info(f'All {self._published} images published')
-        self.finished = True
+        self.status = 0
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until the recording ends; return 1 when it cannot be read."""
-    rclpy.init(args=args)
-    try:
-        with interruptible():
-            node = CameraReplayNode()
-            while not node.finished:
-                rclpy.spin_once(node, timeout_sec=1.0)
-        return 0
-    except SynthDetectError as error:
-        get_logger('camera_replay_node').fatal(str(error))
-        return 1
-    except Interrupted:
-        return 0
-    finally:
-        rclpy.try_shutdown()
+    return run_node('camera_replay_node', CameraReplayNode, args)
 
 
 if __name__ == '__main__':

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.logging import get_logger
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -24,10 +22,10 @@ from synth_detect_ros.config import DetectConfig
 from synth_detect_ros.errors import MessageError, SynthDetectError
 from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.nodes import conversions
-from synth_detect_ros.nodes.interrupts import Interrupted, interruptible
 from synth_detect_ros.nodes.lifecycle import survive_impossible_transitions
 from synth_detect_ros.nodes.outputs import Outputs
 from synth_detect_ros.nodes.parameters import apply_changes, declare_parameters, read_parameters
+from synth_detect_ros.nodes.running import run_node
 from synth_detect_ros.nodes.timings import Timing, TimingWindow
 from synth_detect_ros.nodes.topics import LATEST, RELIABLE, every, publisher, subscription
 from synth_detect_ros.nodes.worker import LatestOnlyWorker
@@ -43,6 +41,9 @@ class DetectNode(LifecycleNode):
 
     configure loads the model, activate subscribes, deactivate unsubscribes, cleanup lets
     everything go. A frame that cannot be used is skipped and counted.
+
+    Attributes:
+        status: exit status of the process; None unless the start failed.
     """
 
     def __init__(self) -> None:
@@ -60,11 +61,7 @@ class DetectNode(LifecycleNode):
         self._diagnostics = publisher(self, DiagnosticArray, '/diagnostics', RELIABLE)
         every(self, 1.0, self._report)
         survive_impossible_transitions(self)
-
-    def start(self) -> bool:
-        """Configure and activate; return whether both went well."""
-        success = TransitionCallbackReturn.SUCCESS
-        return self.trigger_configure() == success and self.trigger_activate() == success
+        self.status = None if not self.config.autostart or self._start() else 1
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and make the publishers."""
@@ -115,6 +112,10 @@ class DetectNode(LifecycleNode):
         """End the thread before its publishers."""
         self._stop()
         super().destroy_node()
+
+    def _start(self) -> bool:
+        success = TransitionCallbackReturn.SUCCESS
+        return self.trigger_configure() == success and self.trigger_activate() == success
 
     def _load(self) -> Predictor:
         config = self.config
@@ -220,24 +221,7 @@ class DetectNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node; return 1 when it could not start."""
-    rclpy.init(args=args)
-    node: DetectNode | None = None
-    try:
-        with interruptible():
-            node = DetectNode()
-            if node.config.autostart and not node.start():
-                return 1
-            rclpy.spin(node)
-        return 0
-    except SynthDetectError as error:
-        get_logger('detect_node').fatal(str(error))
-        return 1
-    except Interrupted:
-        return 0
-    finally:
-        if node is not None:
-            node.destroy_node()  # its thread must not run into the end of the interpreter
-        rclpy.try_shutdown()
+    return run_node('detect_node', DetectNode, args)
 
 
 if __name__ == '__main__':

@@ -7,9 +7,11 @@ from rclpy.lifecycle import LifecycleNode
 
 
 def survive_impossible_transitions(node: LifecycleNode) -> None:
-    """Answer a request for a transition that the state does not allow; rclpy ends the process."""
-    # There is no public way to the service: see rclpy/lifecycle/node.py, __on_change_state.
-    service = node._service_change_state
+    """Refuse a transition that the state does not allow; it ends the process in Humble and Jazzy.
+
+    Source: https://github.com/ros2/rclpy/issues/1209, mended in Kilted.
+    """
+    service = next(s for s in node.services if s.srv_type is ChangeState)
     change_state = service.callback
 
     def answer(

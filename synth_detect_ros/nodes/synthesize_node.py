@@ -7,10 +7,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
-from rclpy.logging import get_logger
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
@@ -19,18 +17,17 @@ from synth_detect_ros.config import BUILTIN, CaptureConfig, SynthesizeConfig
 from synth_detect_ros.config.options import read_config
 from synth_detect_ros.dataset.backgrounds import BackgroundWriter, FrameRecord, read_background_set
 from synth_detect_ros.dataset.capture import FrameSelector
-from synth_detect_ros.errors import ConfigError, MessageError, SynthDetectError
+from synth_detect_ros.errors import ConfigError, MessageError
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.nodes import conversions
 from synth_detect_ros.nodes.encodings import IncompleteImageError
-from synth_detect_ros.nodes.interrupts import Interrupted, interruptible
 from synth_detect_ros.nodes.parameters import declare_parameters, read_parameters
 from synth_detect_ros.nodes.render_job import RenderJob
+from synth_detect_ros.nodes.running import run_node
 from synth_detect_ros.nodes.topics import LATEST, RELIABLE, every, publisher, subscription
 from synth_detect_ros.rendering.mesh import read_objects
 
 _PATIENCE_S = 5.0
-_INTERRUPTED = 130
 
 
 class SynthesizeNode(Node):
@@ -61,10 +58,11 @@ class SynthesizeNode(Node):
         every(self, 1.0, self._report)
         self._proceed()
 
-    def stop(self) -> None:
-        """End early; what is on disk stays, and the next start goes on."""
+    def destroy_node(self) -> None:
+        """End the rendering first; what is on disk stays, and the next start goes on."""
         if self._job:
             self._job.stop()
+        super().destroy_node()
 
     def _read_render_config(self) -> SynthesizeConfig:
         """Read what to render and its models now: not after the drive through the building."""
@@ -244,23 +242,7 @@ class SynthesizeNode(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Run until all is captured (and rendered); 1 on an error, 130 when interrupted before."""
-    rclpy.init(args=args)
-    node = None
-    try:
-        with interruptible():
-            node = SynthesizeNode()
-            while node.status is None:
-                rclpy.spin_once(node, timeout_sec=1.0)
-        return node.status
-    except SynthDetectError as error:
-        get_logger('synthesize_node').fatal(str(error))
-        return 1
-    except Interrupted:
-        return _INTERRUPTED
-    finally:
-        if node:
-            node.stop()
-        rclpy.try_shutdown()
+    return run_node('synthesize_node', SynthesizeNode, args, interrupted=130)
 
 
 if __name__ == '__main__':
