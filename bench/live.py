@@ -38,7 +38,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from synth_detect_ros.dataset.files import read_image
-from synth_detect_ros.nodes.timings import WINDOW
+from synth_detect_ros.nodes.latency import WINDOW
 from synth_detect_ros.nodes.topics import LATEST, RELIABLE
 
 NAMESPACE = '/bench_live'

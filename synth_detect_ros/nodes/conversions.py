@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from synth_detect_ros.dataset.coco import encode_mask
 from synth_detect_ros.dataset.files import decode_image, encode_image
 from synth_detect_ros.errors import UncalibratedCameraError
 from synth_detect_ros.geometry.boxes import pixels_from_edges, xywh_from_xyxy
@@ -33,39 +33,25 @@ try:
 except ImportError:  # has no wheel; the node says what is missing without it
     vision_msgs = None
 
-_DIAGNOSTIC_LEVELS = {
-    'ok': DiagnosticStatus.OK,
-    'warn': DiagnosticStatus.WARN,
-    'error': DiagnosticStatus.ERROR,
-}
 
-
-def rgb_from_image(message: Image) -> NDArray[np.uint8]:
-    """Convert a raw image message to (H, W, 3) uint8 RGB; see `encodings.decode_pixels`."""
-    return decode_pixels(
-        message.data, message.width, message.height, message.step, message.encoding,
-        big_endian=bool(message.is_bigendian),
-    )  # fmt: skip
-
-
-def rgb_from_compressed(message: CompressedImage) -> NDArray[np.uint8]:
-    """Convert a compressed image message, JPEG or PNG, to (H, W, 3) uint8 RGB.
+def rgb_from_message(message: Image | CompressedImage) -> NDArray[np.uint8]:
+    """Convert a raw image, or a compressed one (JPEG, PNG), to (H, W, 3) uint8 RGB.
 
     Raises:
+        MessageError: unknown encoding, or sizes that contradict one another.
         IncompleteImageError: the data are no complete image.
     """
+    if hasattr(message, 'encoding'):
+        return decode_pixels(
+            message.data, message.width, message.height, message.step, message.encoding,
+            big_endian=bool(message.is_bigendian),
+        )  # fmt: skip
     image = decode_image(bytes(message.data))
     if image is None:
         raise IncompleteImageError(
             f'{len(message.data)} bytes of format {message.format!r} are no complete JPEG or PNG'
         )
     return image
-
-
-def rgb_from_message(message: Image | CompressedImage) -> NDArray[np.uint8]:
-    """Convert a raw or compressed image message; see the two functions for each."""
-    convert = rgb_from_image if hasattr(message, 'encoding') else rgb_from_compressed
-    return convert(message)
 
 
 def encoding_of(message: Image | CompressedImage) -> str:
@@ -195,8 +181,7 @@ def json_from_detections(detections: Detections, classes: Sequence[str], header:
             'score': round(float(detections.scores[i]), 4),
         }
         if detections.masks is not None:
-            rle = coco_mask.encode(np.asfortranarray(detections.masks[i], np.uint8))
-            result['segmentation'] = {'size': rle['size'], 'counts': rle['counts'].decode()}
+            result['segmentation'] = encode_mask(detections.masks[i])
         results.append(result)
     return json.dumps(results)
 
@@ -217,7 +202,6 @@ def diagnostics(
         KeyValue(key=key, value=f'{value:.2f}' if isinstance(value, float) else str(value))
         for key, value in values.items()
     ]
-    status = DiagnosticStatus(
-        level=_DIAGNOSTIC_LEVELS[level], name=name, message=text, hardware_id='', values=pairs
-    )
+    number = getattr(DiagnosticStatus, level.upper())
+    status = DiagnosticStatus(level=number, name=name, message=text, values=pairs)
     return DiagnosticArray(header=Header(stamp=stamp), status=[status])

@@ -22,12 +22,12 @@ from synth_detect_ros.config import DetectConfig
 from synth_detect_ros.errors import MessageError, SynthDetectError
 from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.nodes import conversions
+from synth_detect_ros.nodes.latency import Latency, LatencyWindow
 from synth_detect_ros.nodes.lifecycle import survive_impossible_transitions
 from synth_detect_ros.nodes.outputs import Outputs
 from synth_detect_ros.nodes.parameters import apply_changes, declare_parameters, read_parameters
 from synth_detect_ros.nodes.running import run_node
-from synth_detect_ros.nodes.timings import Timing, TimingWindow
-from synth_detect_ros.nodes.topics import LATEST, RELIABLE, every, publisher, subscription
+from synth_detect_ros.nodes.topics import RELIABLE, every, publisher, subscribe_to_images
 from synth_detect_ros.nodes.worker import LatestOnlyWorker
 
 # The first call of a network allocates and compiles; an image of a usual size goes through it
@@ -51,7 +51,7 @@ class DetectNode(LifecycleNode):
         declare_parameters(self, DetectConfig, dynamic=['score_threshold', 'proposals'])
         self.config = read_parameters(self, DetectConfig)
         apply_changes(self, DetectConfig, self._reconfigure)
-        self._timings = TimingWindow()
+        self._latency = LatencyWindow()
         self._last_arrival = 0.0
         self._fault = ''
         self._predictor: Predictor | None = None
@@ -70,7 +70,7 @@ class DetectNode(LifecycleNode):
         except (SynthDetectError, RuntimeError, OSError) as error:  # rclpy would swallow it
             self.get_logger().error(f'Not configured: {error}')
             return TransitionCallbackReturn.FAILURE
-        self._timings = TimingWindow()
+        self._latency = LatencyWindow()
         self._outputs = Outputs(self, self._predictor, publish_json=self.config.publish_json)
         return super().on_configure(state)
 
@@ -80,11 +80,10 @@ class DetectNode(LifecycleNode):
         header = Header(stamp=self.get_clock().now().to_msg())
         self._outputs.announce(self.config.model, header)
         self._worker = LatestOnlyWorker(self._process, 'detect')
-        topic, kind = self.resolve_topic_name('image'), Image
-        if self.config.compressed:
-            topic, kind = f'{topic}/compressed', CompressedImage
         self._last_arrival = time.monotonic()
-        self._subscription = subscription(self, kind, topic, self._on_image, LATEST)
+        self._subscription = subscribe_to_images(
+            self, self._on_image, compressed=self.config.compressed
+        )
         self.get_logger().info(f'Detecting in {self._subscription.topic_name}')
         return result
 
@@ -153,9 +152,8 @@ class DetectNode(LifecycleNode):
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._last_arrival = time.monotonic()
-        self._timings.arrived(self._last_arrival)
-        if not self._worker.offer((message, time.perf_counter())):
-            self._timings.dropped()
+        alone = self._worker.offer((message, time.perf_counter()))
+        self._latency.received(self._last_arrival, dropped=not alone)
 
     def _process(self, item: tuple[Image | CompressedImage, float]) -> None:
         """Detect in one image; runs in the worker's thread."""
@@ -164,7 +162,7 @@ class DetectNode(LifecycleNode):
             self._detect(message, arrived)
             self._fault = ''
         except MessageError as error:
-            self._timings.broken()
+            self._latency.broken()
             self._fault = str(error)
             self._complain(f'Image skipped: {error}')
         except Exception as error:
@@ -187,8 +185,8 @@ class DetectNode(LifecycleNode):
         self._outputs.publish(image, detections, message.header)
         end = time.perf_counter()
         age = self.get_clock().now() - Time.from_msg(message.header.stamp)
-        self._timings.processed(
-            Timing(
+        self._latency.processed(
+            Latency(
                 inference=1e3 * (found - ready),
                 overhead=1e3 * (ready - begin + end - found),
                 wait=1e3 * (begin - arrived),
@@ -213,7 +211,7 @@ class DetectNode(LifecycleNode):
         self._diagnostics.publish(
             conversions.diagnostics(
                 self.get_fully_qualified_name(), level, text,
-                {'model': self.config.model, **self._timings.summary(now)},
+                {'model': self.config.model, **self._latency.summary(now)},
                 self.get_clock().now().to_msg(),
             )
         )  # fmt: skip

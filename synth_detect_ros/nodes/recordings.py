@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -49,10 +49,13 @@ def open_recording(config: ReplayConfig) -> Recording:
         BackgroundError: a folder without images.
         GeometryError: a calibration file is broken.
     """
-    recording = _with_camera(config, _open(config))
+    recording = _open(config)
+    calibration = Path(config.camera or Path(config.source).parent / CAMERA_FILE)
+    if config.camera or (recording.camera is None and calibration.exists()):
+        recording = replace(recording, camera=read_camera(calibration))
+    camera = recording.camera
     if not config.fit:
         return recording
-    camera = recording.camera
     if camera is None:
         raise ConfigError(
             'fit: wanted a calibration, whose size images are fitted to. Give one as camera.'
@@ -61,7 +64,7 @@ def open_recording(config: ReplayConfig) -> Recording:
 
 
 def fit(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Scale an image until it covers a size, and cut what is over on both sides.
+    """Scale an image until it covers a size, and crop it to that about its centre.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -101,16 +104,6 @@ def _open(config: ReplayConfig) -> Recording:
     )
 
 
-def _with_camera(config: ReplayConfig, recording: Recording) -> Recording:
-    """Return a recording with the calibration that is given, or lies beside its source."""
-    beside = Path(config.source).parent / CAMERA_FILE
-    if config.camera:
-        return Recording(recording.frames, read_camera(Path(config.camera)))
-    if recording.camera is None and beside.exists():
-        return Recording(recording.frames, read_camera(beside))
-    return recording
-
-
 def _video_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
     capture = cv2.VideoCapture(str(path))
     try:
@@ -126,28 +119,23 @@ def _video_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
 def _open_bag(path: Path, topic: str) -> Recording:
     """Open a bag at its image topic, `topic` or the first one, and the CameraInfo beside it."""
     try:
-        return _inspect_bag(path, topic)
+        with _reader(path) as reader:
+            kinds = {c.topic: c.msgtype for c in reader.connections}
+            images = sorted(t for t, kind in kinds.items() if kind in _IMAGE_TYPES)
+            if not images or (topic and topic not in images):
+                raise ConfigError(
+                    f'topic: {topic!r} is no image topic of {path}; it has '
+                    f'{", ".join(images) or "none"}'
+                )
+            topic = topic or images[0]
+            raw = topic.removesuffix('/compressed')
+            info = f'{raw.rpartition("/")[0]}/camera_info'
+            camera = None
+            if kinds.get(info) == _INFO_TYPE:
+                rectified = raw.rpartition('/')[2].startswith('image_rect')
+                camera = camera_from_message(next(_messages(reader, info)), rectified=rectified)
     except AnyReaderError as error:
         raise ConfigError(f'source: {path} cannot be read as a bag: {error}') from error
-
-
-def _inspect_bag(path: Path, topic: str) -> Recording:
-    with _reader(path) as reader:
-        kinds = {c.topic: c.msgtype for c in reader.connections}
-        images = sorted(t for t, kind in kinds.items() if kind in _IMAGE_TYPES)
-        if not images or (topic and topic not in images):
-            raise ConfigError(
-                f'topic: {topic!r} is no image topic of {path}; it has '
-                f'{", ".join(images) or "none"}'
-            )
-        topic = topic or images[0]
-        raw = topic.removesuffix('/compressed')
-        info = f'{raw.rpartition("/")[0]}/camera_info'
-        camera = None
-        if kinds.get(info) == _INFO_TYPE:
-            rectified = raw.rpartition('/')[2].startswith('image_rect')
-            message = next(_messages(reader, info))
-            camera = camera_from_message(message, rectified=rectified)
     return Recording(lambda: _bag_frames(path, topic), camera)
 
 

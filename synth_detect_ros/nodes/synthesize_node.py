@@ -24,7 +24,14 @@ from synth_detect_ros.nodes.encodings import IncompleteImageError
 from synth_detect_ros.nodes.parameters import declare_parameters, read_parameters
 from synth_detect_ros.nodes.render_job import RenderJob
 from synth_detect_ros.nodes.running import run_node
-from synth_detect_ros.nodes.topics import LATEST, RELIABLE, every, publisher, subscription
+from synth_detect_ros.nodes.topics import (
+    LATEST,
+    RELIABLE,
+    every,
+    publisher,
+    subscribe_to_images,
+    subscription,
+)
 from synth_detect_ros.rendering.mesh import read_objects
 
 _PATIENCE_S = 5.0
@@ -84,11 +91,9 @@ class SynthesizeNode(Node):
         return FrameSelector(self._config, map(kept.read, range(len(kept))))
 
     def _subscribe(self) -> None:
-        topic, kind = self.resolve_topic_name('image'), Image
-        if self._config.compressed:
-            topic, kind = f'{topic}/compressed', CompressedImage
-        self._inputs = [subscription(self, kind, topic, self._on_image, LATEST)]
-        self._topic, self._info_topic = topic, self.resolve_topic_name('camera_info')
+        images = subscribe_to_images(self, self._on_image, compressed=self._config.compressed)
+        self._inputs = [images]
+        self._topic, self._info_topic = images.topic_name, self.resolve_topic_name('camera_info')
         if not self._config.camera_hfov_deg:
             self._inputs.append(
                 subscription(self, CameraInfo, 'camera_info', self._on_info, LATEST)
@@ -219,13 +224,12 @@ class SynthesizeNode(Node):
                 f'images, but no CameraInfo on {self._info_topic}, so no frame is kept: remap '
                 'camera_info to the topic of the driver, or set camera_hfov_deg'
             )
-        kept = f'{len(self._writer.paths)} of {self._config.count} frames kept'
+        text = f'{len(self._writer.paths)} of {self._config.count} frames kept'
         if self._paused:
-            return 'ok', f'paused, {kept}'
-        return (
-            'ok',
-            f'{kept}; the last frame was left out: {self._reason}' if self._reason else kept,
-        )
+            text = f'paused, {text}'
+        elif self._reason:
+            text = f'{text}; the last frame was left out: {self._reason}'
+        return 'ok', text
 
     def _rendering(self) -> tuple[str, str]:
         job = self._job

@@ -19,6 +19,7 @@ from rclpy.qos import (
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
+from sensor_msgs.msg import CompressedImage, Image
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -60,6 +61,16 @@ def subscription(
         kind, name, callback, copy(qos), event_callbacks=events,
         qos_overriding_options=QoSOverridingOptions.with_default_policies(),
     )  # fmt: skip
+
+
+def subscribe_to_images(
+    node: Node, callback: Callable[[Any], None], *, compressed: bool
+) -> Subscription:
+    """Subscribe to the latest of `image`, or of `image/compressed`."""
+    topic = node.resolve_topic_name('image')
+    if compressed:
+        return subscription(node, CompressedImage, f'{topic}/compressed', callback, LATEST)
+    return subscription(node, Image, topic, callback, LATEST)
 
 
 def publisher(

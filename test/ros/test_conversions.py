@@ -50,14 +50,14 @@ def test_image_comes_back(encoding):
 def test_grey_image_has_one_channel():
     message = conversions.image_from_rgb(picture(), HEADER, 'mono8')
     assert message.step == 8
-    got = conversions.rgb_from_image(message)
+    got = conversions.rgb_from_message(message)
     assert np.array_equal(got[..., 0], got[..., 1])
 
 
 def test_part_of_an_image_converts_as_well():
     part = picture()[1:4, 2:5]
     assert np.array_equal(
-        conversions.rgb_from_image(conversions.image_from_rgb(part, HEADER)), part
+        conversions.rgb_from_message(conversions.image_from_rgb(part, HEADER)), part
     )
 
 

@@ -144,7 +144,7 @@ def test_node_waits_plays_everything_once_and_ends(graph, folder, frames):
     assert node.wait() == 0
     graph.until(lambda: len(images) >= 3 and infos and compressed, 'the last images')
     assert [m.header.stamp.sec > 0 for m in images]
-    assert np.array_equal(conversions.rgb_from_image(images[-1]), frames[-1])
+    assert np.array_equal(conversions.rgb_from_message(images[-1]), frames[-1])
     assert conversions.camera_from_message(infos[-1], rectified=False) == CAMERA
     assert images[-1].header == compressed[-1].header
     assert 'All 4 images published' in node.output

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,16 +14,16 @@ WINDOW = 100
 
 
 @dataclass(frozen=True)
-class Timing:
+class Latency:
     """Times of one processed image [ms].
 
     Attributes:
         inference: the model's own time: preprocessing, network, postprocessing.
         overhead: of the node: converting in and out, drawing, publishing; waiting not counted.
         wait: in the mailbox, behind the image before.
-        stages: of the inference, by name.
         age: of the output when it was published, from the stamp of the image on; the camera
             driver and the transport are in it.
+        stages: of the inference, by name.
     """
 
     inference: float
@@ -33,60 +33,57 @@ class Timing:
     stages: Mapping[str, float] = field(default_factory=dict)
 
 
-class TimingWindow:
+class LatencyWindow:
     """Keeps the times of the latest images and counts all of them; safe between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._timings: deque[Timing] = deque(maxlen=WINDOW)
+        self._latencies: deque[Latency] = deque(maxlen=WINDOW)
         self._arrivals: deque[float] = deque(maxlen=WINDOW)
-        self._received = self._dropped = self._broken = self._processed = 0
+        self._counts = Counter(received=0, dropped=0, broken=0, processed=0)
 
-    def arrived(self, time_s: float) -> None:
-        """Count an image that came at `time_s` on a clock that never jumps."""
+    def received(self, time_s: float, *, dropped: bool) -> None:
+        """Count an image that came.
+
+        Args:
+            time_s: when, on a clock that never jumps [s].
+            dropped: it replaced one that had waited for its turn.
+        """
         with self._lock:
             self._arrivals.append(time_s)
-            self._received += 1
-
-    def dropped(self) -> None:
-        """Count an image that was replaced by a newer one before its turn."""
-        with self._lock:
-            self._dropped += 1
+            self._counts.update(received=1, dropped=int(dropped))
 
     def broken(self) -> None:
         """Count an image that could not be converted."""
         with self._lock:
-            self._broken += 1
+            self._counts['broken'] += 1
 
-    def processed(self, timing: Timing) -> None:
+    def processed(self, latency: Latency) -> None:
         """Add the times of an image whose result is published."""
         with self._lock:
-            self._timings.append(timing)
-            self._processed += 1
+            self._latencies.append(latency)
+            self._counts['processed'] += 1
 
     def summary(self, now_s: float) -> dict[str, float | int]:
         """Return what is worth showing; a key whose times are not known yet is left out."""
         with self._lock:
-            timings, arrivals = list(self._timings), list(self._arrivals)
-            counts = {
-                'received': self._received,
-                'dropped': self._dropped,
-                'broken': self._broken,
-                'processed': self._processed,
-            }
+            window, arrivals = list(self._latencies), list(self._arrivals)
+            counts = dict(self._counts)
         shown: dict[str, float | int] = {'input_hz': _rate(arrivals, now_s)}
-        if timings:
-            ages = [t.age for t in timings]
-            stages = timings[-1].stages
+        if window:
+            inferences, ages = [w.inference for w in window], [w.age for w in window]
             shown |= {
-                'inference_ms': float(np.mean([t.inference for t in timings])),
-                'inference_ms_max': float(np.max([t.inference for t in timings])),
-                **{f'{k}_ms': float(np.mean([t.stages[k] for t in timings])) for k in stages},
-                'overhead_ms': float(np.mean([t.overhead for t in timings])),
-                'wait_ms': float(np.mean([t.wait for t in timings])),
+                'inference_ms': float(np.mean(inferences)),
+                'inference_ms_max': max(inferences),
+                **{
+                    f'{name}_ms': float(np.mean([w.stages[name] for w in window]))
+                    for name in window[-1].stages
+                },
+                'overhead_ms': float(np.mean([w.overhead for w in window])),
+                'wait_ms': float(np.mean([w.wait for w in window])),
                 'age_ms': float(np.mean(ages)),
                 'age_ms_p95': float(np.percentile(ages, 95)),
-                'age_ms_max': float(np.max(ages)),
+                'age_ms_max': max(ages),
             }
         return shown | counts
 

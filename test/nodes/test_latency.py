@@ -1,0 +1,43 @@
+import pytest
+
+from synth_detect_ros.nodes.latency import WINDOW, Latency, LatencyWindow
+
+
+def test_empty_window_shows_only_counts():
+    assert LatencyWindow().summary(0.0) == {
+        'input_hz': 0.0, 'received': 0, 'dropped': 0, 'broken': 0, 'processed': 0,
+    }  # fmt: skip
+
+
+def test_window_shows_means_over_the_latest_and_counts_of_all():
+    window = LatencyWindow()
+    for _ in range(WINDOW):
+        window.processed(Latency(inference=1e6, overhead=1e6, wait=1e6, age=1e6))
+    for i in range(2 * WINDOW):
+        window.received(i * 0.1, dropped=i == 5)
+        window.processed(Latency(inference=10, overhead=2, wait=1, age=i % 20))
+    window.broken()
+    summary = window.summary((2 * WINDOW - 1) * 0.1)
+    assert summary['input_hz'] == pytest.approx(10)
+    assert (summary['inference_ms'], summary['overhead_ms'], summary['wait_ms']) == (10, 2, 1)
+    assert (summary['age_ms'], summary['age_ms_max']) == (9.5, 19)
+    assert 18 <= summary['age_ms_p95'] <= 19
+    counts = [summary[key] for key in ('received', 'dropped', 'broken', 'processed')]
+    assert counts == [2 * WINDOW, 1, 1, 3 * WINDOW]
+
+
+def test_window_shows_means_of_the_stages():
+    window = LatencyWindow()
+    for network in (10.0, 30.0):
+        stages = {'preprocess': 1.0, 'network': network}
+        window.processed(Latency(inference=2, overhead=2, wait=1, age=5, stages=stages))
+    summary = window.summary(0.0)
+    assert (summary['preprocess_ms'], summary['network_ms']) == (1, 20)
+
+
+def test_rate_falls_when_no_more_images_come():
+    window = LatencyWindow()
+    window.received(0.0, dropped=False)
+    window.received(1.0, dropped=False)
+    assert window.summary(1.0)['input_hz'] == 1.0
+    assert window.summary(100.0)['input_hz'] < 0.011
