@@ -1,4 +1,4 @@
-"""`camera_replay_node`: publish recorded images as a camera does."""
+"""`camera_replay_node`: publish recorded images as a camera driver does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DELIVERY = Duration(seconds=2)
 
 
 class CameraReplayNode(Node):
-    """Publishes `image` and `camera_info`, and `image/compressed` when asked for.
+    """Publishes `image` and `camera_info`, with `compressed` also `image/compressed`.
 
     Without a calibration the CameraInfo is that of an uncalibrated camera: K is all 0.
 
@@ -96,7 +96,7 @@ class CameraReplayNode(Node):
             else conversions.image_from_rgb(frame, header, self._config.encoding)
             for output in self._outputs
         ]
-        # The moment the image is there; all of them hold this header.
+        # Stamped after the conversion, just before publishing; all messages share this header.
         header.stamp = self.get_clock().now().to_msg()
         for output, message in zip(self._outputs, messages, strict=True):
             output.publish(message)

@@ -1,8 +1,8 @@
-"""ROS messages to library types and back, nothing else: one place, small pairs, no cv_bridge.
+"""ROS messages to library types and back, without cv_bridge.
 
 Images are (H, W, 3) uint8 RGB inside the library. Message data go in and out as `array.array`,
-because lists of bytes are a hundred times slower. The functions that read images and CameraInfo
-only look at attributes, so messages read from a bag by `rosbags` convert as well.
+because lists of bytes are a hundred times slower. Functions that read images and CameraInfo use
+attributes only, so they also convert messages that `rosbags` reads.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from synth_detect_ros.structures import Detections
 
 try:
     from vision_msgs import msg as vision_msgs
-except ImportError:  # has no wheel; the node says what is missing without it
+except ImportError:  # it has no wheel; see outputs.py
     vision_msgs = None
 
 
@@ -75,7 +75,7 @@ def compressed_from_rgb(image: NDArray[np.uint8], header: Header) -> CompressedI
 def labels_from_detections(
     detections: Detections, height: int, width: int, header: Header
 ) -> Image:
-    """Make a label image: pixel = 1 + index of the detection, 0 = none; the best lies on top.
+    """Make a label image: pixel = 1 + index of the detection, 0 = none; the best is on top.
 
     Returns:
         16UC1 image of height x width, all 0 from a detector without masks.
@@ -100,15 +100,15 @@ def _image(pixels: NDArray[Any], header: Header, encoding: str) -> Image:
 
 
 def camera_from_message(info: CameraInfo, *, rectified: bool) -> Camera:
-    """Convert intrinsics; ROI and binning are honoured.
+    """Convert intrinsics, ROI and binning included.
 
     Args:
-        info: what the driver sends with each image.
+        info: from the camera driver.
         rectified: the image topic is rectified.
 
     Raises:
         UncalibratedCameraError: K[0] == 0.
-        GeometryError: values make no sense.
+        GeometryError: sizes or the distortion model make no sense.
     """
     # ROS 1 writes K, D and P in capitals.
     K, D, P = (getattr(info, n, getattr(info, n.upper(), None)) for n in 'kdp')
@@ -127,7 +127,7 @@ def camera_from_message(info: CameraInfo, *, rectified: bool) -> Camera:
 
 
 def message_from_camera(camera: Camera, header: Header) -> CameraInfo:
-    """Make a CameraInfo; `camera_from_message` reads it back, rectified or not."""
+    """Make a CameraInfo, the inverse of `camera_from_message`."""
     projection = np.hstack([camera.K, np.zeros((3, 1))])
     return CameraInfo(
         header=header, width=camera.width, height=camera.height,
@@ -142,8 +142,8 @@ def message_from_detections(
 ) -> vision_msgs.Detection2DArray:
     """Make a vision_msgs/Detection2DArray; class_id is the name of the class.
 
-    Centres are pixel coordinates, as everything that CameraInfo projects: integers at the centres
-    of pixels. The id is 1 + index, the pixel value in the label image.
+    Box centres have integers at pixel centres, the convention of CameraInfo. The id is 1 + index,
+    the pixel value in the label image.
     """
     message = vision_msgs.Detection2DArray(header=header)
     centres = pixels_from_edges((detections.boxes[:, :2] + detections.boxes[:, 2:]) / 2)
@@ -160,7 +160,7 @@ def message_from_detections(
 
 
 def vision_info(method: str, database: str, header: Header) -> vision_msgs.VisionInfo:
-    """Make a vision_msgs/VisionInfo that says where the classes are described."""
+    """Make a vision_msgs/VisionInfo: how detections are made, where classes are described."""
     return vision_msgs.VisionInfo(header=header, method=method, database_location=database)
 
 
@@ -195,7 +195,7 @@ def diagnostics(
         name: of the node.
         level: 'ok', 'warn' or 'error'.
         text: one line for people.
-        values: what tools plot; numbers are rounded to two places.
+        values: for tools; floats are rounded to two places.
         stamp: builtin_interfaces/Time.
     """
     pairs = [

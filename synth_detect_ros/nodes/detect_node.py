@@ -1,7 +1,7 @@
-"""`detect_node`: 2D detections and masks from live images, a lifecycle node.
+"""`detect_node`: a lifecycle node that detects objects in live images.
 
 Start it with GOMP_SPINCOUNT=1000 in the environment, as detect.launch.py does: otherwise the
-network's threads spin for long after a layer, on cores that camera and transport need.
+network's threads spin for long after each layer, on cores that camera and transport need.
 """
 
 from __future__ import annotations
@@ -30,17 +30,16 @@ from synth_detect_ros.nodes.running import run_node
 from synth_detect_ros.nodes.topics import RELIABLE, every, publisher, subscribe_to_images
 from synth_detect_ros.nodes.worker import LatestOnlyWorker
 
-# The first call of a network allocates and compiles; an image of a usual size goes through it
-# before the first real one comes.
+# The first call of a network allocates and compiles, so it gets an image of a usual size on start.
 _WARM_UP_SHAPE = (480, 640, 3)
-_SILENCE_S = 5.0
+_PATIENCE_S = 5.0
 
 
 class DetectNode(LifecycleNode):
-    """Turns the latest image into detections, in a thread that never blocks the executor.
+    """Detects in the latest image, in a thread of its own, so that the executor never blocks.
 
-    configure loads the model, activate subscribes, deactivate unsubscribes, cleanup lets
-    everything go. A frame that cannot be used is skipped and counted.
+    configure loads the model, activate subscribes, deactivate unsubscribes, cleanup releases all.
+    An image that cannot be converted is skipped and counted.
 
     Attributes:
         status: exit status of the process; None unless the start failed.
@@ -75,7 +74,7 @@ class DetectNode(LifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Say what will be detected and subscribe to the images."""
+        """Publish ~/vision_info and subscribe to the images."""
         result = super().on_activate(state)
         header = Header(stamp=self.get_clock().now().to_msg())
         self._outputs.announce(self.config.model, header)
@@ -88,22 +87,22 @@ class DetectNode(LifecycleNode):
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe and finish the image at hand."""
+        """Unsubscribe and finish the current image."""
         self._stop()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let the model and the publishers go."""
+        """Release the model and the publishers."""
         self._release()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let everything go, from whatever state."""
+        """Release everything, from any state."""
         self._release()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let everything go, so that configuring again starts afresh."""
+        """Release everything, so that the node can be configured again."""
         self._release()
         return super().on_error(state)
 
@@ -164,15 +163,15 @@ class DetectNode(LifecycleNode):
         except MessageError as error:
             self._latency.broken()
             self._fault = str(error)
-            self._complain(f'Image skipped: {error}')
+            self._log_error(f'Image skipped: {error}')
         except Exception as error:
             if not self.context.ok():  # publishing fails while ROS shuts down
                 return
             self._fault = f'{type(error).__name__}: {error}'
-            self._complain(f'Detection failed: {self._fault}')
+            self._log_error(f'Detection failed: {self._fault}')
 
-    def _complain(self, text: str) -> None:
-        self.get_logger().error(text, throttle_duration_sec=_SILENCE_S)
+    def _log_error(self, text: str) -> None:
+        self.get_logger().error(text, throttle_duration_sec=_PATIENCE_S)
 
     def _detect(self, message: Image | CompressedImage, arrived: float) -> None:
         begin = time.perf_counter()
@@ -196,15 +195,15 @@ class DetectNode(LifecycleNode):
         )
 
     def _report(self) -> None:
-        """Publish the state on /diagnostics and say when no images come."""
+        """Publish the state on /diagnostics; warn when no images come."""
         now, level, text = time.monotonic(), 'ok', 'detecting'
         if self._worker is None:
             text = 'inactive' if self._predictor else 'unconfigured'
-        elif now - self._last_arrival > _SILENCE_S:
+        elif now - self._last_arrival > _PATIENCE_S:
             level, text = 'warn', f'no image on {self._subscription.topic_name}'
             self.get_logger().warning(
                 f'{text}: is the camera running, and is this its topic (ros2 topic list)?',
-                throttle_duration_sec=_SILENCE_S,
+                throttle_duration_sec=_PATIENCE_S,
             )
         elif self._fault:
             level, text = 'error', self._fault

@@ -1,4 +1,4 @@
-"""Pixels of a raw image message, in any of the usual encodings, to RGB. Needs no ROS."""
+"""Pixels of raw images, in the encodings of ROS, to RGB; imports nothing of ROS."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _WORDS_PER_BYTE = 257
 
 
 class IncompleteImageError(MessageError):
-    """Only a part of the image arrived: the next one may be whole."""
+    """Only part of an image arrived; the next one may be complete."""
 
 
 def decode_pixels(

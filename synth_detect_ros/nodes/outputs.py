@@ -1,4 +1,4 @@
-"""What `detect_node` publishes: only what somebody listens to is made."""
+"""What `detect_node` publishes; only what has a subscriber is made."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Outputs:
     """The managed publishers of a detector.
 
     Args:
-        node: their owner; told once what is missing without vision_msgs.
-        predictor: whose classes and masks are published.
-        publish_json: whether there is ~/detections_json.
+        node: their owner; its log says once what is missing without vision_msgs.
+        predictor: gives the classes, and whether there are masks.
+        publish_json: publish ~/detections_json too.
     """
 
     def __init__(self, node: LifecycleNode, predictor: Predictor, *, publish_json: bool) -> None:
@@ -59,7 +59,7 @@ class Outputs:
             self._publishers['vision_info'].publish(message)
 
     def want_masks(self) -> bool:
-        """Return whether somebody listens to what shows masks."""
+        """Return whether ~/masks or ~/overlay has a subscriber."""
         return self._wanted('masks') or self._wanted('overlay')
 
     def _wanted(self, name: str) -> bool:
@@ -67,11 +67,11 @@ class Outputs:
         return output is not None and output.get_subscription_count() > 0
 
     def publish(self, image: NDArray[np.uint8], detections: Detections, header: Header) -> None:
-        """Publish the detections in one image, the cheap and urgent first.
+        """Publish the detections of one image, cheap messages first.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            detections: in that image.
+            detections: of that image.
             header: of the image message.
         """
         classes = self._predictor.classes
@@ -89,7 +89,7 @@ class Outputs:
         }
         for name, make in makers.items():
             if name == 'masks' and detections.masks is None:
-                continue  # who listens came while the image was looked at
+                continue  # the subscriber came after the detection
             if self._wanted(name):
                 self._publishers[name].publish(make())
 

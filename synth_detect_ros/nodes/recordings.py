@@ -1,4 +1,4 @@
-"""Recorded images of a camera, from a folder, a video or a bag, one interface for all."""
+"""Recorded images of a camera from a folder, a video or a bag, behind one interface."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
 
 @dataclass(frozen=True)
 class Recording:
-    """Images that can be played again and again.
+    """Images that can be played any number of times.
 
     Attributes:
-        frames: starts playing: (H, W, 3) uint8 RGB images in order.
-        camera: intrinsics, None when nothing tells them.
+        frames: starts over: (H, W, 3) uint8 RGB images in order.
+        camera: intrinsics; None when they are not known.
     """
 
     frames: Callable[[], Iterator[NDArray[np.uint8]]]
@@ -45,7 +45,7 @@ def open_recording(config: ReplayConfig) -> Recording:
 
     Raises:
         ConfigError: the source is missing or of no known kind, a bag without the topic, or
-            nothing says to which size images are to be fitted.
+            `fit` without a calibration.
         BackgroundError: a folder without images.
         GeometryError: a calibration file is broken.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Any
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -13,27 +13,10 @@ from rclpy.logging import get_logger
 from synth_detect_ros.errors import SynthDetectError
 
 
-class RunnableNode(Protocol):
-    """A `rclpy` node that says when it is done.
-
-    Attributes:
-        status: exit status of the process; None as long as there is work.
-    """
-
-    status: int | None
-
-    def destroy_node(self) -> None:
-        """End threads, then publishers and subscriptions."""
-
-
 def run_node(
-    name: str,
-    make: Callable[[], RunnableNode],
-    args: list[str] | None = None,
-    *,
-    interrupted: int = 0,
+    name: str, make: Callable[[], Any], args: list[str] | None, *, interrupted: int = 0
 ) -> int:
-    """Make a node and spin it until its status is set.
+    """Make a node and spin it until its attribute `status` is no longer None.
 
     The signal of Ctrl-C shuts the context down at once, wherever the executor is: what rcl does
     next with the context raises an error of its own, a RuntimeError.
@@ -41,7 +24,7 @@ def run_node(
     Args:
         name: of the node, for the log.
         make: called once ROS is initialised.
-        args: of the command line; default: those of the process.
+        args: of the command line; None: those of the process.
         interrupted: exit status after Ctrl-C.
 
     Returns:

@@ -1,4 +1,4 @@
-"""`synthesize_node`: keep background frames and intrinsics of a live camera, then render."""
+"""`synthesize_node`: capture background frames and intrinsics of a live camera, then render."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PATIENCE_S = 5.0
 
 
 class SynthesizeNode(Node):
-    """Captures a background set, or goes on with one; with `render` it then makes the data set.
+    """Captures a background set, or resumes one; with `render` it then renders the data set.
 
     Attributes:
         status: exit status of the process; None as long as there is work.
@@ -66,13 +66,13 @@ class SynthesizeNode(Node):
         self._proceed()
 
     def destroy_node(self) -> None:
-        """End the rendering first; what is on disk stays, and the next start goes on."""
+        """End the rendering first; what is on disk stays, and the next start resumes."""
         if self._job:
             self._job.stop()
         super().destroy_node()
 
     def _read_render_config(self) -> SynthesizeConfig:
-        """Read what to render and its models now: not after the drive through the building."""
+        """Read what to render, and its models: errors show before the capture, not after it."""
         if not self._config.synthesize:
             raise ConfigError(
                 'synthesize: render needs a configuration file, see config/synthesize.yaml'
@@ -129,7 +129,7 @@ class SynthesizeNode(Node):
             self._refused += 1
 
     def _convert(self, message: Image | CompressedImage) -> NDArray[np.uint8]:
-        """Return the image as RGB, once its size is known to fit the intrinsics."""
+        """Return the image as RGB; refuse one whose size is not that of the intrinsics."""
         image = conversions.rgb_from_message(message)
         height, width = image.shape[:2]
         if self._config.camera_hfov_deg:
@@ -158,7 +158,7 @@ class SynthesizeNode(Node):
         return path
 
     def _proceed(self) -> None:
-        """Go on to rendering, or to the end, when all frames are there."""
+        """Start rendering, or end, when all frames are kept."""
         kept, wanted = len(self._writer.paths), self._config.count
         if kept < wanted:
             self.get_logger().info(f'{kept} of {wanted} frames kept', throttle_duration_sec=2.0)
@@ -191,14 +191,14 @@ class SynthesizeNode(Node):
 
     def _on_pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._paused = True
-        return Trigger.Response(success=True, message='paused; capture_now and resume go on')
+        return Trigger.Response(success=True, message='paused; capture_now and resume still work')
 
     def _on_resume(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._paused = False
         return Trigger.Response(success=True, message='capturing')
 
     def _report(self) -> None:
-        """Publish the state on /diagnostics, say what is missing, and notice the end."""
+        """Publish the state on /diagnostics; warn of missing input; end after rendering."""
         level, text = self._rendering() if self._job else self._capturing()
         if level != 'ok':
             self.get_logger().warning(text, throttle_duration_sec=_PATIENCE_S)
@@ -215,7 +215,7 @@ class SynthesizeNode(Node):
         self._diagnostics.publish(conversions.diagnostics(name, level, text, values, stamp))
 
     def _capturing(self) -> tuple[str, str]:
-        """Return level and text of what capturing is at."""
+        """Return level and text of the capture's state."""
         now = time.monotonic()
         if now - self._last_image > _PATIENCE_S:
             return 'warn', f'no image on {self._topic}: is the camera running, is this its topic?'
@@ -232,15 +232,13 @@ class SynthesizeNode(Node):
         return 'ok', text
 
     def _rendering(self) -> tuple[str, str]:
+        """Return level and text of the rendering's state; set the status at its end."""
         job = self._job
         text = f'{job.done} of {job.total} images rendered, {job.timing.summary()}'
         self.get_logger().info(text, throttle_duration_sec=_PATIENCE_S)
-        if job.running:
-            return 'ok', text
-        if job.error:
-            raise job.error
-        self.get_logger().info(f'The data set is in {self._render_config.out}')
-        self.status = 0
+        if job.finished():
+            self.get_logger().info(f'The data set is in {self._render_config.out}')
+            self.status = 0
         return 'ok', text
 
 

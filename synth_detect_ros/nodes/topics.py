@@ -1,4 +1,4 @@
-"""Subscriptions and publishers whose QoS can be overridden, and says so when it does not fit."""
+"""Subscriptions and publishers whose QoS can be overridden, and which report one that differs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LATCHED = QoSProfile(
 def subscription(
     node: Node, kind: type[Any], topic: str, callback: Callable[[Any], None], qos: QoSProfile
 ) -> Subscription:
-    """Subscribe with `qos_overrides` parameters; tell the user about publishers that cannot fit.
+    """Subscribe with `qos_overrides` parameters; log publishers whose QoS is incompatible.
 
     rclpy writes the overrides into the profile, which is why it gets a copy.
     """
@@ -93,7 +93,7 @@ def publisher(
 
 
 def every(node: Node, seconds: float, callback: Callable[[], None]) -> Timer:
-    """Call back on the wall clock, also while simulated time stands still."""
+    """Call periodically in real time, also while simulated time stands still."""
     return node.create_timer(seconds, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
 

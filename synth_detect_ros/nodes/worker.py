@@ -1,4 +1,4 @@
-"""One thread that works on the latest item only, so that nothing ever queues up."""
+"""A thread that works on the latest item only, so that nothing queues up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ItemT = TypeVar('ItemT')
 
 
 class LatestOnlyWorker(Generic[ItemT]):
-    """A worker thread behind a one-slot mailbox: what is not fetched in time is replaced.
+    """A worker thread with a one-slot mailbox: a newer item replaces one that still waits.
 
     So an item waits for one call of `work` at most, however fast items come.
 
@@ -31,7 +31,7 @@ class LatestOnlyWorker(Generic[ItemT]):
         """Put an item into the mailbox.
 
         Returns:
-            False when it replaced one that nobody had fetched.
+            False when it replaced an item that still waited.
         """
         with self._changed:
             empty = self._slot is None
@@ -40,7 +40,7 @@ class LatestOnlyWorker(Generic[ItemT]):
         return empty
 
     def stop(self) -> None:
-        """Finish the item at hand, forget the one that waits, end the thread."""
+        """Finish the current item, drop the one that waits, end the thread."""
         with self._changed:
             self._stopping = True
             self._slot = None

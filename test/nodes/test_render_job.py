@@ -1,4 +1,4 @@
-"""Rendering behind a node's back: whatever goes wrong in it is known to the node."""
+"""Rendering in a thread of the node: whatever goes wrong in it, the node gets to know."""
 
 import cv2
 import pytest
@@ -20,7 +20,9 @@ def test_any_failure_is_reported(monkeypatch, error):
     monkeypatch.setattr(render_job, 'synthesize', fail)
     job = RenderJob(SynthesizeConfig())
     job.stop()
-    assert job.error is error and not job.running
+    with pytest.raises(type(error)) as raised:
+        job.finished()
+    assert raised.value is error
 
 
 def test_success_is_no_failure(monkeypatch):
@@ -30,4 +32,17 @@ def test_success_is_no_failure(monkeypatch):
     monkeypatch.setattr(render_job, 'synthesize', report)
     job = RenderJob(SynthesizeConfig())
     job.stop()
-    assert (job.error, job.done, job.total, job.timing) == (None, 3, 7, 'timing')
+    assert job.finished()
+    assert (job.done, job.total, job.timing) == (3, 7, 'timing')
+
+
+def test_job_in_progress_is_not_finished_until_it_is_stopped(monkeypatch):
+    def work(config, progress, stop):
+        while not stop():
+            pass
+
+    monkeypatch.setattr(render_job, 'synthesize', work)
+    job = RenderJob(SynthesizeConfig())
+    assert not job.finished()
+    job.stop()
+    assert job.finished()
