@@ -1,6 +1,7 @@
 """Imports go downward only, ROS stays in nodes/ and launch/, importing the package is cheap."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,10 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 def test_training_imports_no_pages_and_no_pictures() -> None:
     loaded = _loaded_by('synth_detect_ros.training.train')
     assert not loaded & {'matplotlib', 'jinja2', 'synth_detect_ros.report'}
+
+
+@pytest.mark.parametrize('path', sorted((PACKAGE / 'nodes').glob('*.py')), ids=_name)
+def test_nodes_import_no_private_name(path: Path) -> None:
+    # Those of rclpy differ between Humble, Jazzy and Kilted.
+    names = {name for name in architecture.imports_of(path) if not name.startswith('__future__')}
+    assert not [name for name in names if re.search(r'(^|\.)_', name)]

@@ -38,7 +38,7 @@ class CameraReplayNode(Node):
         declare_parameters(self, ReplayConfig)
         self._config = config = read_parameters(self, ReplayConfig)
         self._recording = open_recording(config)
-        self._frames: Iterator[NDArray[np.uint8]] = iter(())
+        self._frames = self._play()
         self._published = 0
         self.status: int | None = None
         image = self.resolve_topic_name('image')
@@ -61,25 +61,15 @@ class CameraReplayNode(Node):
         self._waiting = False
         frame = next(self._frames, None)
         if frame is None:
-            frame = self._rewind()
-        if frame is None:
             self._finish()
         else:
             self._publish(frame)
 
-    def _rewind(self) -> NDArray[np.uint8] | None:
-        """Return the first frame of the next round; None at the end.
-
-        Raises:
-            ConfigError: there is not a single image.
-        """
-        if self._published and not self._config.loop:
-            return None
-        self._frames = self._recording.frames()
-        frame = next(self._frames, None)
-        if frame is None:
-            raise ConfigError(f'source: {self._config.source} holds no image')
-        return frame
+    def _play(self) -> Iterator[NDArray[np.uint8]]:
+        while self._config.loop or not self._published:
+            yield from self._recording.frames()
+            if not self._published:
+                raise ConfigError(f'source: {self._config.source} holds no image')
 
     def _publish(self, frame: NDArray[np.uint8]) -> None:
         height, width = frame.shape[:2]

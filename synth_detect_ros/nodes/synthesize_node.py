@@ -19,19 +19,11 @@ from synth_detect_ros.dataset.backgrounds import BackgroundWriter, FrameRecord, 
 from synth_detect_ros.dataset.capture import FrameSelector
 from synth_detect_ros.errors import ConfigError, MessageError
 from synth_detect_ros.geometry.camera import Camera
-from synth_detect_ros.nodes import conversions
+from synth_detect_ros.nodes import conversions, topics
 from synth_detect_ros.nodes.encodings import IncompleteImageError
 from synth_detect_ros.nodes.parameters import declare_parameters, read_parameters
 from synth_detect_ros.nodes.render_job import RenderJob
 from synth_detect_ros.nodes.running import run_node
-from synth_detect_ros.nodes.topics import (
-    LATEST,
-    RELIABLE,
-    every,
-    publisher,
-    subscribe_to_images,
-    subscription,
-)
 from synth_detect_ros.rendering.mesh import read_objects
 
 _PATIENCE_S = 5.0
@@ -58,11 +50,13 @@ class SynthesizeNode(Node):
         self._paused, self._refused, self._broken, self._reason = False, 0, 0, ''
         self._job: RenderJob | None = None
         self.status: int | None = None
-        self._diagnostics = publisher(self, DiagnosticArray, '/diagnostics', RELIABLE)
+        self._diagnostics = topics.publisher(
+            self, DiagnosticArray, '/diagnostics', topics.RELIABLE
+        )
         self._subscribe()
         for name in ('capture_now', 'pause', 'resume'):
             self.create_service(Trigger, f'~/{name}', getattr(self, f'_on_{name}'))
-        every(self, 1.0, self._report)
+        topics.every(self, 1.0, self._report)
         self._proceed()
 
     def destroy_node(self) -> None:
@@ -91,12 +85,14 @@ class SynthesizeNode(Node):
         return FrameSelector(self._config, map(kept.read, range(len(kept))))
 
     def _subscribe(self) -> None:
-        images = subscribe_to_images(self, self._on_image, compressed=self._config.compressed)
+        images = topics.subscribe_to_images(
+            self, self._on_image, compressed=self._config.compressed
+        )
         self._inputs = [images]
         self._topic, self._info_topic = images.topic_name, self.resolve_topic_name('camera_info')
         if not self._config.camera_hfov_deg:
             self._inputs.append(
-                subscription(self, CameraInfo, 'camera_info', self._on_info, LATEST)
+                topics.subscription(self, CameraInfo, 'camera_info', self._on_info, topics.LATEST)
             )
 
     def _on_info(self, info: CameraInfo) -> None:
