@@ -3,25 +3,17 @@
 ros2 launch synth_detect_ros camera_replay.launch.py source:=recording.bag loop:=true
 """
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
-
-# Argument: parameter of the node and its type.
-PARAMETERS = {
-    'source': ('source', str),
-    'calibration': ('camera', str),
-    'topic': ('topic', str),
-    'rate_hz': ('rate_hz', float),
-    'loop': ('loop', bool),
-    'compressed': ('compressed', bool),
-}
+from synth_detect_ros.nodes.launching import GivenParameters
 
 
 def generate_launch_description():
+    share = FindPackageShare('synth_detect_ros')
     return LaunchDescription(
         [
             DeclareLaunchArgument(
@@ -35,9 +27,7 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 'topic', default_value='', description='image topic inside a bag'
             ),
-            DeclareLaunchArgument(
-                'rate_hz', default_value='', description='frames a second; empty: 10'
-            ),
+            DeclareLaunchArgument('rate_hz', default_value='', description='frames a second'),
             DeclareLaunchArgument(
                 'loop', default_value='', description='true: start again at the end'
             ),
@@ -45,34 +35,32 @@ def generate_launch_description():
                 'compressed', default_value='', description='true: publish JPEG as well'
             ),
             DeclareLaunchArgument(
-                'params', default_value='', description='parameter file; arguments override it'
+                'params',
+                description='parameter file; arguments override it',
+                default_value=[share, '/config/camera_replay.yaml'],
             ),
             DeclareLaunchArgument('image', default_value='/image_raw', description='image topic'),
             DeclareLaunchArgument(
                 'camera_info', default_value='/camera_info', description='its CameraInfo topic'
             ),
-            OpaqueFunction(function=start_node),
+            Node(
+                package='synth_detect_ros',
+                executable='camera_replay_node',
+                output='screen',
+                parameters=[
+                    LaunchConfiguration('params'),
+                    GivenParameters(
+                        {
+                            **{'source': str, 'calibration': str, 'topic': str},
+                            **{'rate_hz': float, 'loop': bool, 'compressed': bool},
+                        },
+                        {'calibration': 'camera'},
+                    ),
+                ],
+                remappings=[
+                    ('image', LaunchConfiguration('image')),
+                    ('camera_info', LaunchConfiguration('camera_info')),
+                ],
+            ),
         ]
     )
-
-
-def start_node(context):
-    """Start the node; an argument that is not given leaves its parameter to the file."""
-    given = {
-        parameter: ParameterValue(LaunchConfiguration(argument), value_type=kind)
-        for argument, (parameter, kind) in PARAMETERS.items()
-        if LaunchConfiguration(argument).perform(context)
-    }
-    params = LaunchConfiguration('params')
-    return [
-        Node(
-            package='synth_detect_ros',
-            executable='camera_replay_node',
-            output='screen',
-            parameters=[params, given] if params.perform(context) else [given],
-            remappings=[
-                ('image', LaunchConfiguration('image')),
-                ('camera_info', LaunchConfiguration('camera_info')),
-            ],
-        )
-    ]

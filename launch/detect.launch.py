@@ -3,17 +3,14 @@
 ros2 launch synth_detect_ros detect.launch.py model:=run/bundle image:=/camera/rgb/image_raw
 """
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
-
-# Arguments that are parameters of the node.
-PARAMETERS = {'model': str, 'device': str, 'score_threshold': float}
+from synth_detect_ros.nodes.launching import GivenParameters
 
 
 def generate_launch_description():
@@ -38,7 +35,20 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 'rviz', default_value='false', description='show everything in RViz'
             ),
-            OpaqueFunction(function=start_node),
+            Node(
+                package='synth_detect_ros',
+                executable='detect_node',
+                name='detect_node',
+                output='screen',
+                # Threads of the network soon sleep after a layer instead of spinning on cores
+                # that the camera driver and the transport need.
+                additional_env={'GOMP_SPINCOUNT': '1000'},
+                parameters=[
+                    LaunchConfiguration('params'),
+                    GivenParameters({'model': str, 'device': str, 'score_threshold': float}),
+                ],
+                remappings=[('image', LaunchConfiguration('image'))],
+            ),
             Node(
                 package='rviz2',
                 executable='rviz2',
@@ -48,25 +58,3 @@ def generate_launch_description():
             ),
         ]
     )
-
-
-def start_node(context):
-    """Start the node; an argument that is not given leaves its parameter to the file."""
-    given = {
-        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
-        for name, kind in PARAMETERS.items()
-        if LaunchConfiguration(name).perform(context)
-    }
-    return [
-        Node(
-            package='synth_detect_ros',
-            executable='detect_node',
-            name='detect_node',
-            output='screen',
-            # Threads of the network soon sleep after a layer instead of spinning on cores
-            # that the camera driver and the transport need.
-            additional_env={'GOMP_SPINCOUNT': '1000'},
-            parameters=[LaunchConfiguration('params'), given],
-            remappings=[('image', LaunchConfiguration('image'))],
-        )
-    ]

@@ -3,13 +3,13 @@
 ros2 launch synth_detect_ros synthesize.launch.py camera:=asus_xtion out:=backgrounds
 """
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.actions import DeclareLaunchArgument, Shutdown
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, PythonExpression
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
+from synth_detect_ros.nodes.launching import GivenParameters
 
 # Topics as the launch files of flir_camera_driver and openni2_camera make them.
 IMAGE = {
@@ -22,8 +22,6 @@ CAMERA_INFO = {
     'asus_xtion': '/camera/rgb/camera_info',
     'generic': '/camera_info',
 }
-# Arguments that are parameters of the node.
-PARAMETERS = {'out': str, 'count': int, 'render': bool, 'synthesize': str}
 
 
 def generate_launch_description():
@@ -50,9 +48,7 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 'out', default_value='', description='folder of the background set'
             ),
-            DeclareLaunchArgument(
-                'count', default_value='', description='frames to keep; empty: 100'
-            ),
+            DeclareLaunchArgument('count', default_value='', description='frames to keep'),
             DeclareLaunchArgument(
                 'render', default_value='', description='true: render the data set afterwards'
             ),
@@ -67,28 +63,19 @@ def generate_launch_description():
                 'unless given',
                 default_value=[profiles, '/', camera, '.yaml'],
             ),
-            OpaqueFunction(function=start_node),
+            Node(
+                package='synth_detect_ros',
+                executable='synthesize_node',
+                output='screen',
+                parameters=[
+                    LaunchConfiguration('params'),
+                    GivenParameters({'out': str, 'count': int, 'render': bool, 'synthesize': str}),
+                ],
+                remappings=[
+                    ('image', LaunchConfiguration('image')),
+                    ('camera_info', LaunchConfiguration('camera_info')),
+                ],
+                on_exit=Shutdown(),
+            ),
         ]
     )
-
-
-def start_node(context):
-    """Start the node; an argument that is not given leaves its parameter to the file."""
-    given = {
-        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
-        for name, kind in PARAMETERS.items()
-        if LaunchConfiguration(name).perform(context)
-    }
-    return [
-        Node(
-            package='synth_detect_ros',
-            executable='synthesize_node',
-            output='screen',
-            parameters=[LaunchConfiguration('params'), given],
-            remappings=[
-                ('image', LaunchConfiguration('image')),
-                ('camera_info', LaunchConfiguration('camera_info')),
-            ],
-            on_exit=Shutdown(),
-        )
-    ]

@@ -105,13 +105,8 @@ class DeclareLaunchArgument:
             raise RuntimeError(f'{self.name}: {values[self.name]!r} is none of {self.choices}')
 
 
-@dataclass
-class OpaqueFunction:
-    function: Any
-
-    def execute(self, context: Context) -> None:
-        for action in self.function(context) or ():
-            action.execute(context)
+class Substitution:
+    pass
 
 
 @dataclass
@@ -132,11 +127,8 @@ class Node:
             return
         parameters: dict[str, Any] = {}
         for source in self.parameters:
-            if isinstance(source, dict):
-                parameters |= {name: value.evaluate(context) for name, value in source.items()}
-                continue
             for node, content in yaml.safe_load(Path(text(source, context)).read_text()).items():
-                if node.rpartition('/')[2] in ('**', self.executable):
+                if node.rpartition('/')[2] in ('**', '*', self.executable):
                     parameters |= content['ros__parameters']
         context.nodes.append(
             {
@@ -149,9 +141,10 @@ class Node:
         )
 
 
+SHARED = 'synth_detect_ros.nodes.launching'
 MODULES: dict[str, tuple[Any, ...]] = {
-    'launch': (),
-    'launch.actions': (DeclareLaunchArgument, OpaqueFunction),
+    'launch': (Substitution,),
+    'launch.actions': (DeclareLaunchArgument,),
     'launch.conditions': (IfCondition,),
     'launch.substitutions': (LaunchConfiguration, PathJoinSubstitution, PythonExpression),
     'launch_ros': (),
@@ -170,7 +163,11 @@ def run(path: Path, share: Path, arguments: dict[str, str]) -> Context:
             vars(module).update({kind.__name__: kind for kind in classes})
             patch.setitem(sys.modules, name, module)
         sys.modules['launch'].LaunchDescription = list
+        sys.modules['launch'].LaunchContext = Context
         sys.modules['launch.actions'].Shutdown = object
+        # It shall import these modules, and nobody shall have it afterwards.
+        patch.delitem(sys.modules, SHARED, raising=False)
         for action in runpy.run_path(str(path))['generate_launch_description']():
             action.execute(context)
+        sys.modules.pop(SHARED, None)
     return context

@@ -52,6 +52,7 @@ FILES = {
 }
 EXECUTABLES = {name: f'{name}_node' for name in GIVEN}
 PROFILES = sorted((ROOT / 'config' / 'cameras').glob('*.yaml'))
+DEFAULTS = [ROOT / 'config' / f'{name}.yaml' for name in ('camera_replay', 'detect')]
 each_file = pytest.mark.parametrize('name', GIVEN)
 
 
@@ -108,6 +109,15 @@ def test_argument_overrides_the_parameter_file(launch, write, name):
         assert started[EXECUTABLES[name]]['parameters'] == expected
 
 
+@pytest.mark.parametrize('sections', [('/**', '/**/detect_node'), ('/**/detect_node', '/**')])
+def test_argument_overrides_every_section_of_a_parameter_file(launch, tmp_path, sections):
+    path = tmp_path / 'params.yaml'
+    values = {'score_threshold': 0.9, 'device': 'cpu'}
+    path.write_text(''.join(f"'{s}': {{ros__parameters: {values}}}\n" for s in sections))
+    started = launch('detect', params=str(path), score_threshold='0.3')
+    assert started['detect_node']['parameters'] == values | {'score_threshold': 0.3}
+
+
 @each_file
 def test_node_has_the_parameters_that_are_set(launch, name):
     for arguments in ({}, GIVEN[name][0]):
@@ -152,16 +162,18 @@ def test_every_camera_profile_has_topics_and_a_file(launch):
         launch('synthesize', camera='webcam')
 
 
-@pytest.mark.parametrize(
-    'path', [*PROFILES, ROOT / 'config' / 'detect.yaml'], ids=lambda p: p.name
-)
+@pytest.mark.parametrize('path', [*PROFILES, *DEFAULTS], ids=lambda p: p.name)
 def test_parameter_file_holds_legal_options(path):
     for name, content in yaml.safe_load(path.read_text()).items():
         config = CONFIGS[name.removeprefix('/**/')]
         build(config, content['ros__parameters'], str(path))
 
 
-def test_detect_yaml_shows_every_default():
-    content = yaml.safe_load((ROOT / 'config' / 'detect.yaml').read_text())
-    shown = content['/**/detect_node']['ros__parameters']
-    assert shown == {name: v for name, _, v in leaves(DetectConfig()) if name != 'model'}
+@pytest.mark.parametrize('path', DEFAULTS, ids=lambda p: p.name)
+def test_parameter_file_shows_every_default(path):
+    node, content = next(iter(yaml.safe_load(path.read_text()).items()))
+    config = CONFIGS[node.removeprefix('/**/')]
+    required = {'model', 'source'}
+    assert content['ros__parameters'] == {
+        name: value for name, _, value in leaves(config()) if name not in required
+    }
