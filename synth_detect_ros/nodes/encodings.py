@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,47 +10,32 @@ from numpy.typing import NDArray
 
 from synth_detect_ros.errors import MessageError
 
-
-class Encoding(NamedTuple):
-    """How the pixels of an encoding lie in memory, and what OpenCV calls it.
-
-    Attributes:
-        channels: numbers of one pixel.
-        depth: bytes of one number.
-        to_rgb: OpenCV's conversion; None: it is RGB.
-    """
-
-    channels: int
-    depth: int
-    to_rgb: int | None
-
-
-# A new encoding is a line here. OpenCV names a Bayer pattern by its second row and column, ROS by
-# its first.
-ENCODINGS = {
-    'mono8': Encoding(1, 1, cv2.COLOR_GRAY2RGB),
-    'mono16': Encoding(1, 2, cv2.COLOR_GRAY2RGB),
-    '8UC1': Encoding(1, 1, cv2.COLOR_GRAY2RGB),
-    '16UC1': Encoding(1, 2, cv2.COLOR_GRAY2RGB),
-    'rgb8': Encoding(3, 1, None),
-    'rgb16': Encoding(3, 2, None),
-    'bgr8': Encoding(3, 1, cv2.COLOR_BGR2RGB),
-    'bgr16': Encoding(3, 2, cv2.COLOR_BGR2RGB),
-    '8UC3': Encoding(3, 1, cv2.COLOR_BGR2RGB),
-    'rgba8': Encoding(4, 1, cv2.COLOR_RGBA2RGB),
-    'bgra8': Encoding(4, 1, cv2.COLOR_BGRA2RGB),
-    'bayer_rggb8': Encoding(1, 1, cv2.COLOR_BayerBG2RGB),
-    'bayer_bggr8': Encoding(1, 1, cv2.COLOR_BayerRG2RGB),
-    'bayer_gbrg8': Encoding(1, 1, cv2.COLOR_BayerGR2RGB),
-    'bayer_grbg8': Encoding(1, 1, cv2.COLOR_BayerGB2RGB),
-    'bayer_rggb16': Encoding(1, 2, cv2.COLOR_BayerBG2RGB),
-    'bayer_bggr16': Encoding(1, 2, cv2.COLOR_BayerRG2RGB),
-    'bayer_gbrg16': Encoding(1, 2, cv2.COLOR_BayerGR2RGB),
-    'bayer_grbg16': Encoding(1, 2, cv2.COLOR_BayerGB2RGB),
-    'yuv422': Encoding(2, 1, cv2.COLOR_YUV2RGB_UYVY),
-    'uyvy': Encoding(2, 1, cv2.COLOR_YUV2RGB_UYVY),
-    'yuv422_yuy2': Encoding(2, 1, cv2.COLOR_YUV2RGB_YUY2),
-    'yuyv': Encoding(2, 1, cv2.COLOR_YUV2RGB_YUY2),
+# A new encoding is a line here: channels, bytes a channel, OpenCV's conversion to RGB (None: it is
+# RGB). OpenCV names a Bayer pattern by its second row and column, ROS by its first.
+ENCODINGS: dict[str, tuple[int, int, int | None]] = {
+    'mono8': (1, 1, cv2.COLOR_GRAY2RGB),
+    'mono16': (1, 2, cv2.COLOR_GRAY2RGB),
+    '8UC1': (1, 1, cv2.COLOR_GRAY2RGB),
+    '16UC1': (1, 2, cv2.COLOR_GRAY2RGB),
+    'rgb8': (3, 1, None),
+    'rgb16': (3, 2, None),
+    'bgr8': (3, 1, cv2.COLOR_BGR2RGB),
+    'bgr16': (3, 2, cv2.COLOR_BGR2RGB),
+    '8UC3': (3, 1, cv2.COLOR_BGR2RGB),
+    'rgba8': (4, 1, cv2.COLOR_RGBA2RGB),
+    'bgra8': (4, 1, cv2.COLOR_BGRA2RGB),
+    'bayer_rggb8': (1, 1, cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr8': (1, 1, cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg8': (1, 1, cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg8': (1, 1, cv2.COLOR_BayerGB2RGB),
+    'bayer_rggb16': (1, 2, cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr16': (1, 2, cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg16': (1, 2, cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg16': (1, 2, cv2.COLOR_BayerGB2RGB),
+    'yuv422': (2, 1, cv2.COLOR_YUV2RGB_UYVY),
+    'uyvy': (2, 1, cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422_yuy2': (2, 1, cv2.COLOR_YUV2RGB_YUY2),
+    'yuyv': (2, 1, cv2.COLOR_YUV2RGB_YUY2),
 }
 # From 16 to 8 bits such that white stays white, as cv_bridge does it.
 _WORDS_PER_BYTE = 257
@@ -82,25 +67,21 @@ def decode_pixels(
 
     Source: sensor_msgs/image_encodings.hpp.
     """
-    channels, depth, to_rgb = _find(encoding)
     rows = _rows(data, width, height, step, encoding)
+    channels, depth, to_rgb = ENCODINGS[encoding]
     words = rows.view(f'{">" if big_endian else "<"}u{depth}')
     words = words.astype(words.dtype.newbyteorder('='), copy=False)
     pixels = words.reshape((height, width, channels)[: 2 if channels == 1 else 3])
     return _to_8_bits(pixels if to_rgb is None else _convert(pixels, to_rgb, encoding))
 
 
-def _find(encoding: str) -> Encoding:
+def _rows(data: Any, width: int, height: int, step: int, encoding: str) -> NDArray[np.uint8]:
+    """Return the bytes of the pixels, (H, bytes of a row), without padding."""
     if encoding not in ENCODINGS:
         raise MessageError(
             f'image encoding {encoding!r} is not known. Choose one of {", ".join(ENCODINGS)} in '
             'the camera driver.'
         )
-    return ENCODINGS[encoding]
-
-
-def _rows(data: Any, width: int, height: int, step: int, encoding: str) -> NDArray[np.uint8]:
-    """Return the bytes of the pixels, (H, bytes of a row), without padding."""
     channels, depth, _ = ENCODINGS[encoding]
     row = width * channels * depth
     if not height or not row or step < row:

@@ -4,10 +4,32 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 
 from synth_detect_ros.compute.timing import Timing
-from synth_detect_ros.config import SynthesizeConfig
+from synth_detect_ros.config import BUILTIN, CaptureConfig, SynthesizeConfig
+from synth_detect_ros.config.options import read_config
 from synth_detect_ros.dataset.synthesize import synthesize
+from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.rendering.mesh import read_objects
+
+
+def read_render_config(capture: CaptureConfig) -> SynthesizeConfig:
+    """Read what to render over a background set, and its models once: errors show before capture.
+
+    Raises:
+        ConfigError: no configuration is named, or the one that is cannot be used.
+        MeshError: a model cannot be used.
+    """
+    if not capture.synthesize:
+        raise ConfigError(
+            'synthesize: render needs a configuration file, see config/synthesize.yaml'
+        )
+    config = read_config(SynthesizeConfig, Path(capture.synthesize))
+    for objects in (config.objects, config.distractors):
+        if objects not in ('', BUILTIN):
+            read_objects(Path(objects))
+    return config.replace(backgrounds=capture.out)
 
 
 class RenderJob:

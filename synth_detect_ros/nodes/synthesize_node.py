@@ -13,20 +13,20 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import Trigger
 
-from synth_detect_ros.config import BUILTIN, CaptureConfig, SynthesizeConfig
-from synth_detect_ros.config.options import read_config
+from synth_detect_ros.config import CaptureConfig
 from synth_detect_ros.dataset.backgrounds import BackgroundWriter, FrameRecord, read_background_set
 from synth_detect_ros.dataset.capture import FrameSelector
-from synth_detect_ros.errors import ConfigError, MessageError
+from synth_detect_ros.errors import MessageError
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.nodes import conversions, topics
 from synth_detect_ros.nodes.encodings import IncompleteImageError
 from synth_detect_ros.nodes.parameters import declare_parameters, read_parameters
-from synth_detect_ros.nodes.render_job import RenderJob
+from synth_detect_ros.nodes.render_job import RenderJob, read_render_config
 from synth_detect_ros.nodes.running import run_node
-from synth_detect_ros.rendering.mesh import read_objects
 
 _PATIENCE_S = 5.0
+# Between the last frame and the end, so that the answer of capture_now still arrives.
+_GRACE_S = 0.5
 
 
 class SynthesizeNode(Node):
@@ -40,7 +40,7 @@ class SynthesizeNode(Node):
         super().__init__('synthesize_node')
         declare_parameters(self, CaptureConfig)
         self._config = config = read_parameters(self, CaptureConfig)
-        self._render_config = self._read_render_config() if config.render else None
+        self._render_config = read_render_config(config) if config.render else None
         config.require('out')
         self._writer = BackgroundWriter(Path(config.out), config.format)
         self._selector = self._resume()
@@ -64,18 +64,6 @@ class SynthesizeNode(Node):
         if self._job:
             self._job.stop()
         super().destroy_node()
-
-    def _read_render_config(self) -> SynthesizeConfig:
-        """Read what to render, and its models: errors show before the capture, not after it."""
-        if not self._config.synthesize:
-            raise ConfigError(
-                'synthesize: render needs a configuration file, see config/synthesize.yaml'
-            )
-        config = read_config(SynthesizeConfig, Path(self._config.synthesize))
-        for objects in (config.objects, config.distractors):
-            if objects not in ('', BUILTIN):
-                read_objects(Path(objects))
-        return config.replace(backgrounds=self._config.out)
 
     def _resume(self) -> FrameSelector:
         if not self._writer.paths:
@@ -164,9 +152,12 @@ class SynthesizeNode(Node):
             self.destroy_subscription(subscribed)
         self._inputs = []
         if self._render_config is None:
-            self.status = 0
+            topics.every(self, _GRACE_S, self._end)
         else:
             self._job = RenderJob(self._render_config)
+
+    def _end(self) -> None:
+        self.status = 0
 
     def _on_capture_now(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._latest is None or not self._inputs:
