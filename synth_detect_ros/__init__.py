@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a 
     from synth_detect_ros.geometry.camera import read_camera as read_camera
     from synth_detect_ros.inference.detect_files import detect_files as detect_files
     from synth_detect_ros.inference.predictor import Predictor as Predictor
-    from synth_detect_ros.rendering.mesh import read_objects as read_objects
+    from synth_detect_ros.rendering.objects import read_objects as read_objects
     from synth_detect_ros.structures import Detections as Detections
     from synth_detect_ros.structures import Instances as Instances
     from synth_detect_ros.structures import Sample as Sample
@@ -48,7 +48,7 @@ _PUBLIC = {
     'geometry.camera': ('Camera', 'read_camera'),
     'inference.detect_files': ('detect_files',),
     'inference.predictor': ('Predictor',),
-    'rendering.mesh': ('read_objects',),
+    'rendering.objects': ('read_objects',),
     'structures': ('Detections', 'Instances', 'Sample'),
     'training.train': ('train',),
 }

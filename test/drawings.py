@@ -11,9 +11,11 @@ import numpy as np
 import scenes
 
 from synth_detect_ros.geometry.poses import view_rotation
-from synth_detect_ros.rendering.levels import with_levels
-from synth_detect_ros.rendering.mesh import Mesh, load_mesh
-from synth_detect_ros.rendering.renderer import Instance, Light, Material, get_renderer
+from synth_detect_ros.rendering.backends import get_renderer
+from synth_detect_ros.rendering.meshes.cad_file import load_mesh
+from synth_detect_ros.rendering.meshes.levels import with_levels
+from synth_detect_ros.rendering.meshes.mesh import Mesh
+from synth_detect_ros.rendering.renderer import Instance, Light, Material
 
 ROOT = Path(__file__).parents[1]
 CAMERA = scenes.camera(640, 480, 525.0)

@@ -13,7 +13,8 @@ from synth_detect_ros.config import PoseConfig, SceneConfig, SynthesizeConfig
 from synth_detect_ros.dataset.inputs import read_inputs
 from synth_detect_ros.dataset.synthesize import Generator
 from synth_detect_ros.geometry.camera import Camera
-from synth_detect_ros.rendering.mesh import Mesh, load_mesh
+from synth_detect_ros.rendering.meshes.cad_file import load_mesh
+from synth_detect_ros.rendering.meshes.mesh import Mesh
 
 BLUE = (40, 90, 200)
 # Colours of a cube's faces by the axis and side they look at.

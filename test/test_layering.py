@@ -58,6 +58,49 @@ def test_module_imports_only_downward(path: Path) -> None:
     assert not upward, f'{_name(path)} imports from above: {sorted(upward)}'
 
 
+def _dotted(path: Path) -> str:
+    """Return the name under which a file is imported."""
+    parts = path.relative_to(ROOT).with_suffix('').parts
+    return '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
+
+
+def _imported_modules(path: Path, names: set[str]) -> set[str]:
+    """Return which of the package's modules a module imports: of a folder, what it names."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inside = {f'{node.module}.{alias.name}' for alias in node.names}
+            found |= inside if inside <= names else (inside & names) | {str(node.module)}
+    return found & names
+
+
+def _circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Return the groups of modules that import each other, directly or through others."""
+    reached = {start: set(imported) for start, imported in graph.items()}
+    for middle in graph:
+        for start in graph:
+            if middle in reached[start]:
+                reached[start] |= reached[middle]
+    groups = {
+        tuple(sorted(b for b in graph if b in reached[a] and a in reached[b])) for a in graph
+    }
+    return sorted(list(group) for group in groups if group)
+
+
+def test_no_modules_import_each_other() -> None:
+    """Imports inside of functions count: they hide a circle, they do not open it."""
+    names = {_dotted(path) for path in MODULES}
+    graph = {_dotted(path): _imported_modules(path, names) for path in MODULES}
+    assert not _circles(graph)
+
+
+def test_a_circle_is_found() -> None:
+    graph = {'a': {'b'}, 'b': {'c'}, 'c': {'a'}, 'd': {'a', 'e'}, 'e': {'e'}, 'f': set()}
+    assert _circles(graph) == [['a', 'b', 'c'], ['e']]
+
+
 @pytest.mark.parametrize('path', MODULES, ids=_name)
 def test_only_nodes_import_ros(path: Path) -> None:
     if 'nodes' not in path.relative_to(PACKAGE).parts:

@@ -19,7 +19,7 @@ from synth_detect_ros import config
 from synth_detect_ros.config.options import Options
 from synth_detect_ros.experiments.grid import Grid, Setup
 from synth_detect_ros.modelling.box_file import BoxOptions
-from synth_detect_ros.rendering.mesh import ObjectOptions
+from synth_detect_ros.rendering.objects import ObjectOptions
 
 FOLDER = Path(__file__).resolve().parents[1] / 'docs' / 'schema'
 COMMENT = f'Written by tools/schemas.py with pydantic {pydantic.VERSION.rpartition(".")[0]}'

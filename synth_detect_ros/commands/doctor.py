@@ -21,8 +21,9 @@ PROBE_TIMEOUT_S = 60
 RENDER_PROBE = """
 import numpy as np
 from synth_detect_ros.geometry.camera import Camera
-from synth_detect_ros.rendering.mesh import Mesh, MeshPart
-from synth_detect_ros.rendering.renderer import Instance, Light, get_renderer
+from synth_detect_ros.rendering.meshes.mesh import Mesh, MeshPart
+from synth_detect_ros.rendering.backends import get_renderer
+from synth_detect_ros.rendering.renderer import Instance, Light
 corners, pose = np.eye(3, dtype=np.float32), np.eye(4)
 pose[2, 3] = 5
 part = MeshPart(corners, np.arange(3, dtype=np.int32)[None], corners, np.full((3, 3), 255, 'u1'))

@@ -19,8 +19,9 @@ from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_
 from synth_detect_ros.dataset.storage import FORMAT
 from synth_detect_ros.errors import UncalibratedCameraError
 from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera, read_camera
-from synth_detect_ros.rendering.levels import with_levels
-from synth_detect_ros.rendering.mesh import Mesh, ObjectModel, read_objects
+from synth_detect_ros.rendering.meshes.levels import with_levels
+from synth_detect_ros.rendering.meshes.mesh import Mesh
+from synth_detect_ros.rendering.objects import ObjectModel, read_objects
 from synth_detect_ros.rendering.primitives import primitives
 
 # Random numbers of the built-in distractors.

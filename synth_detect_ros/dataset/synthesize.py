@@ -20,8 +20,8 @@ from synth_detect_ros.dataset.inputs import Inputs, provenance, read_inputs
 from synth_detect_ros.dataset.storage import DatasetWriter
 from synth_detect_ros.geometry.boxes import boxes_of_ids
 from synth_detect_ros.geometry.poses import Schedule
+from synth_detect_ros.rendering.backends import get_renderer
 from synth_detect_ros.rendering.compose import compose, vary_background
-from synth_detect_ros.rendering.renderer import get_renderer
 from synth_detect_ros.rendering.scene import PlacedScene, SceneFactory
 from synth_detect_ros.rendering.sensor import apply_sensor
 from synth_detect_ros.structures import Instances, Sample

@@ -23,7 +23,7 @@ from synth_detect_ros.modelling.cuboid import (
 )
 from synth_detect_ros.modelling.rectify import face_extent, rectify, sharpness
 from synth_detect_ros.modelling.turntable import turntable
-from synth_detect_ros.rendering.mesh import load_mesh
+from synth_detect_ros.rendering.meshes.cad_file import load_mesh
 
 logger = logging.getLogger(__name__)
 

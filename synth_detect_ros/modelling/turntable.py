@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth_detect_ros.geometry.camera import Camera
-from synth_detect_ros.rendering.mesh import Mesh
-from synth_detect_ros.rendering.renderer import Canvas, Instance, Light, get_renderer
+from synth_detect_ros.rendering.backends import get_renderer
+from synth_detect_ros.rendering.meshes.mesh import Mesh
+from synth_detect_ros.rendering.renderer import Canvas, Instance, Light
 
 # Views: turns around the upright axis, in two rows seen from above and from below.
 TURNS, ELEVATIONS_DEG = 4, (30.0, -30.0)

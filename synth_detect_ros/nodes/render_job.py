@@ -11,7 +11,7 @@ from synth_detect_ros.config import BUILTIN, CaptureConfig, SynthesizeConfig
 from synth_detect_ros.config.options import read_config
 from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.errors import ConfigError
-from synth_detect_ros.rendering.mesh import read_objects
+from synth_detect_ros.rendering.objects import read_objects
 
 
 def read_render_config(capture: CaptureConfig) -> SynthesizeConfig:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from synth_detect_ros.errors import RenderingError
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.rendering.egl import open_egl
-from synth_detect_ros.rendering.mesh import Mesh, MeshPart
+from synth_detect_ros.rendering.meshes.mesh import Mesh, MeshPart
 from synth_detect_ros.rendering.renderer import Instance, Layer, Light, Material
 from synth_detect_ros.rendering.viewport import T_OPTICAL_OPENGL, Viewport
 
@@ -112,7 +112,7 @@ class _Mesh:
 
 
 class ModernglRenderer:
-    """The moderngl backend, see `renderer.Renderer`; get it from `renderer.get_renderer`.
+    """The moderngl backend, see `renderer.Renderer`; get it from `backends.get_renderer`.
 
     The context is current only while something is drawn, so that any thread can draw.
 

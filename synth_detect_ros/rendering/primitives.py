@@ -13,14 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synth_detect_ros.rendering.mesh import (
-    Mesh,
-    MeshPart,
-    ObjectModel,
-    PoseLimits,
-    part_of_corners,
-)
-from synth_detect_ros.rendering.surface import twice_area
+from synth_detect_ros.rendering.meshes.mesh import Mesh, MeshPart, part_of_corners
+from synth_detect_ros.rendering.meshes.surface import twice_area
+from synth_detect_ros.rendering.objects import ObjectModel, PoseLimits
 
 Image = NDArray[np.uint8]
 Points = NDArray[np.float64]

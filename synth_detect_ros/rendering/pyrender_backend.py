@@ -17,14 +17,8 @@ from numpy.typing import NDArray
 
 from synth_detect_ros.errors import RenderingError
 from synth_detect_ros.geometry.camera import Camera
-from synth_detect_ros.rendering.mesh import Mesh, MeshPart
-from synth_detect_ros.rendering.renderer import (
-    EGL_ADVICE,
-    Instance,
-    Layer,
-    Light,
-    fill_outline,
-)
+from synth_detect_ros.rendering.meshes.mesh import Mesh, MeshPart
+from synth_detect_ros.rendering.renderer import EGL_ADVICE, Instance, Layer, Light, fill_outline
 from synth_detect_ros.rendering.viewport import T_OPTICAL_OPENGL, Viewport
 
 
@@ -121,7 +115,7 @@ class _LayerRenderer(pyrender.renderer.Renderer):  # type: ignore[misc,name-defi
 
 
 class PyrenderRenderer:
-    """The pyrender backend, see `renderer.Renderer`; get it from `renderer.get_renderer`.
+    """The pyrender backend, see `renderer.Renderer`; get it from `backends.get_renderer`.
 
     Raises:
         RenderingError: no EGL device gives an OpenGL 4.1 context.

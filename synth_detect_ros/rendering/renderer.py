@@ -7,27 +7,22 @@ cost is in proportion to area, and an instance can be moved without drawing the 
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synth_detect_ros.errors import ConfigError, RenderingError
 from synth_detect_ros.geometry.boxes import Boxes, box_of_mask
 from synth_detect_ros.geometry.camera import Camera
-from synth_detect_ros.rendering.mesh import Mesh
+from synth_detect_ros.rendering.meshes.mesh import Mesh
 
 EGL_ADVICE = (
     'Off-screen rendering needs EGL. On Debian and Ubuntu: '
     'sudo apt-get install libegl1 libgl1 libgl1-mesa-dri. In a container with an NVIDIA GPU, '
     'start it with NVIDIA_DRIVER_CAPABILITIES=all.'
 )
-# The rendering backends, each in the module of its name.
-BACKENDS = ('moderngl', 'pyrender')
 # A pixel belongs to an object when at least half of it is covered.
 HALF_COVERED = 128
 
@@ -186,40 +181,6 @@ class Renderer(Protocol):
 
     def clear(self) -> None:
         """Free the meshes and textures that were uploaded."""
-
-
-def get_renderer(name: str = 'moderngl') -> Renderer:
-    """Return this process's renderer, made on first use.
-
-    Raises:
-        ConfigError: the name is not known.
-        RenderingError: there is no usable OpenGL, or this process draws with another backend.
-    """
-    if name not in BACKENDS:
-        choices = ', '.join(BACKENDS)
-        raise ConfigError(f'renderer: {name!r} is not known. Choose one of {choices}.')
-    for other in BACKENDS:
-        if other != name and f'{__package__}.{other}_backend' in sys.modules:
-            raise RenderingError(
-                f'renderer: {name} cannot be used, {other} is: two OpenGL contexts in one process '
-                f'disturb each other. Use {name} in a process of its own.'
-            )
-    return _renderer(name)
-
-
-@cache
-def _renderer(name: str) -> Renderer:
-    # Imported here: a backend opens EGL, which data set readers and tests do not need.
-    if name == 'pyrender':
-        from synth_detect_ros.rendering.pyrender_backend import PyrenderRenderer  # noqa: PLC0415
-
-        return PyrenderRenderer()
-    try:
-        from synth_detect_ros.rendering.moderngl_backend import ModernglRenderer  # noqa: PLC0415
-    except ImportError as error:
-        advice = 'Install it: pip install moderngl.'
-        raise RenderingError(f'moderngl cannot be loaded: {error}. {advice}') from error
-    return ModernglRenderer()
 
 
 def fill_outline(depth: NDArray[np.float32], alpha: NDArray[np.uint8]) -> NDArray[np.float32]:

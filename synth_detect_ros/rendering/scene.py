@@ -20,7 +20,7 @@ from synth_detect_ros.geometry.poses import (
     ray_rotation,
 )
 from synth_detect_ros.rendering.lens import Lens
-from synth_detect_ros.rendering.mesh import ObjectModel
+from synth_detect_ros.rendering.objects import ObjectModel
 from synth_detect_ros.rendering.renderer import Canvas, Instance, Layer, Light, Material, Renderer
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,10 @@ from pycocotools import mask as rle
 from synth_detect_ros.dataset.files import read_image
 from synth_detect_ros.geometry.camera import read_camera
 from synth_detect_ros.modelling.model_box import model_box
+from synth_detect_ros.rendering.backends import get_renderer
 from synth_detect_ros.rendering.lens import Lens
-from synth_detect_ros.rendering.mesh import load_mesh
-from synth_detect_ros.rendering.renderer import Canvas, Instance, Light, Material, get_renderer
+from synth_detect_ros.rendering.meshes.cad_file import load_mesh
+from synth_detect_ros.rendering.renderer import Canvas, Instance, Light, Material
 
 ROOT = Path(__file__).parents[2]
 MATERIAL = ROOT / 'build' / 'material' / 'cookie_box'

@@ -26,8 +26,9 @@ from synth_detect_ros.modelling.cuboid import (
 from synth_detect_ros.modelling.model_box import LARGEST_SIDE, model_box, textures_of
 from synth_detect_ros.modelling.rectify import check_corners, rectify, sharpness
 from synth_detect_ros.modelling.turntable import view_pose
-from synth_detect_ros.rendering.mesh import LARGEST_TEXTURE, load_mesh
-from synth_detect_ros.rendering.renderer import Instance, Light, Material, get_renderer
+from synth_detect_ros.rendering.backends import get_renderer
+from synth_detect_ros.rendering.meshes.cad_file import LARGEST_TEXTURE, load_mesh
+from synth_detect_ros.rendering.renderer import Instance, Light, Material
 from synth_detect_ros.report.corner_page import write_corner_page
 
 SIZE = (0.3, 0.2, 0.1)

@@ -10,8 +10,8 @@ from synth_detect_ros.config import BUILTIN, SynthesizeConfig
 from synth_detect_ros.config.options import read_config
 from synth_detect_ros.dataset.inputs import provenance, read_inputs
 from synth_detect_ros.dataset.synthesize import make_sample
+from synth_detect_ros.rendering.meshes.surface import is_closed
 from synth_detect_ros.rendering.primitives import COUNT, SIDE, TEXTURE, primitives
-from synth_detect_ros.rendering.surface import is_closed
 
 PHOTO = np.full((90, 120, 3), (3, 250, 7), np.uint8)
 

@@ -18,17 +18,11 @@ from synth_detect_ros.errors import ConfigError, GeometryError, RenderingError
 from synth_detect_ros.geometry.boxes import box_of_points
 from synth_detect_ros.geometry.camera import Camera, project, unproject
 from synth_detect_ros.geometry.poses import ray_rotation, view_rotation
+from synth_detect_ros.rendering.backends import get_renderer
 from synth_detect_ros.rendering.lens import Lens
-from synth_detect_ros.rendering.mesh import Mesh, load_mesh
-from synth_detect_ros.rendering.renderer import (
-    Canvas,
-    Instance,
-    Layer,
-    Light,
-    Material,
-    Renderer,
-    get_renderer,
-)
+from synth_detect_ros.rendering.meshes.cad_file import load_mesh
+from synth_detect_ros.rendering.meshes.mesh import Mesh
+from synth_detect_ros.rendering.renderer import Canvas, Instance, Layer, Light, Material, Renderer
 
 # The laws hold for both backends; a process has one: see `test_the_laws_hold_for_pyrender`.
 BACKEND = os.environ.get('RENDERER', 'moderngl')
@@ -381,7 +375,7 @@ def test_no_opengl_says_what_to_install(environment: dict[str, str], message: st
     script = (
         'import os, sys\n'
         "if 'HIDE' in os.environ: sys.modules[os.environ['HIDE']] = None\n"
-        'from synth_detect_ros.rendering.renderer import get_renderer\n'
+        'from synth_detect_ros.rendering.backends import get_renderer\n'
         'from synth_detect_ros.errors import RenderingError\n'
         'try: get_renderer(sys.argv[1])\n'
         'except RenderingError as error: print(error)\n'

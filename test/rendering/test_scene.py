@@ -10,8 +10,9 @@ import scenes
 
 from synth_detect_ros.config import PoseConfig, SceneConfig, ShadingConfig, SynthesizeConfig
 from synth_detect_ros.geometry.camera import Camera, project
-from synth_detect_ros.rendering.mesh import ObjectModel, PoseLimits, read_objects
-from synth_detect_ros.rendering.renderer import Instance, Layer, Light, Material, get_renderer
+from synth_detect_ros.rendering.backends import get_renderer
+from synth_detect_ros.rendering.objects import ObjectModel, PoseLimits, read_objects
+from synth_detect_ros.rendering.renderer import Instance, Layer, Light, Material
 from synth_detect_ros.rendering.scene import ATTEMPTS, PlacedScene, SceneFactory
 
 CROWD = SceneConfig(targets=(3, 3), distractors=(4, 4))

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from synth_detect_ros.rendering.collapses import Surface
-from synth_detect_ros.rendering.mesh import Level, Mesh, MeshPart, part_of_corners
-from synth_detect_ros.rendering.simplify import simplify
-from synth_detect_ros.rendering.surface import distinct_rows, point_numbers
+from synth_detect_ros.rendering.meshes.collapses import Surface
+from synth_detect_ros.rendering.meshes.mesh import Level, Mesh, MeshPart, part_of_corners
+from synth_detect_ros.rendering.meshes.simplify import simplify
+from synth_detect_ros.rendering.meshes.surface import distinct_rows, point_numbers
 
 # Meshes of fewer triangles are drawn as they are.
 FEWEST = 500

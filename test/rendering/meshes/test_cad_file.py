@@ -8,16 +8,9 @@ import scenes
 import trimesh
 from PIL import Image
 
-from synth_detect_ros.config import PoseConfig
-from synth_detect_ros.errors import ConfigError, MeshError
-from synth_detect_ros.rendering.mesh import (
-    GREY,
-    LARGEST_TEXTURE,
-    PoseLimits,
-    load_mesh,
-    read_objects,
-)
-from synth_detect_ros.rendering.surface import diameter_of, is_closed
+from synth_detect_ros.errors import MeshError
+from synth_detect_ros.rendering.meshes.cad_file import GREY, LARGEST_TEXTURE, load_mesh
+from synth_detect_ros.rendering.meshes.surface import diameter_of, is_closed
 
 
 def box(tmp_path: Path, suffix: str, size: tuple[float, ...] = (0.3, 0.2, 0.1)) -> Path:
@@ -176,38 +169,3 @@ def test_the_diameter_is_the_largest_distance() -> None:
     points = np.random.default_rng(2).normal(size=(300, 3)) * (1, 2, 3)
     distances = np.linalg.norm(points[:, None] - points[None], axis=2)
     assert diameter_of(points) == pytest.approx(distances.max(), rel=2e-3)
-
-
-def test_objects_are_read_with_their_limits(tmp_path: Path) -> None:
-    box(tmp_path, 'stl')
-    (tmp_path / 'objects.yaml').write_text(
-        'objects:\n- {name: a, mesh: box.stl, unit: m, elevation_deg: [0, 90]}\n'
-        '- {name: b, mesh: box.stl, distance_m: [1, 2], inplane_deg: [-5, 5]}\n'
-    )
-    a, b = read_objects(tmp_path / 'objects.yaml')
-    assert (a.name, b.name) == ('a', 'b')
-    pose = PoseConfig()
-    assert a.limits.apply(pose).elevation_deg == (0, 90)
-    assert a.limits.apply(pose).distance_m is None
-    assert b.limits.apply(pose).distance_m == (1, 2)
-    assert b.limits.apply(pose).inplane_deg == (-5, 5)
-    assert PoseLimits().apply(pose) == pose
-
-
-@pytest.mark.parametrize(
-    ('text', 'message'),
-    [
-        ('', 'wanted a list `objects:`'),
-        ('objects: []', 'wanted a list `objects:`'),
-        ('objects: [box.stl]', r'objects\[0\]: wanted name, mesh and unit'),
-        ('objects: [{name: a}]', 'name and mesh must both be given'),
-        ('objects: [{name: a, mesh: box.stl, colour: red}]', "unknown key 'colour'"),
-        ('objects: [{name: a, mesh: box.stl, unit: cm}]', 'm, mm, auto'),
-        ('objects: [{name: a, mesh: box.stl}, {name: a, mesh: box.stl}]', "'a' is used twice"),
-    ],
-)
-def test_a_wrong_objects_file_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
-    box(tmp_path, 'stl')
-    (tmp_path / 'objects.yaml').write_text(text)
-    with pytest.raises(ConfigError, match=message):
-        read_objects(tmp_path / 'objects.yaml')

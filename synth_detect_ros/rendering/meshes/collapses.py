@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from synth_detect_ros.rendering.surface import triangle_normals, twice_area
+from synth_detect_ros.rendering.meshes.surface import triangle_normals, twice_area
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 
-from synth_detect_ros.rendering.collapses import (
+from synth_detect_ros.rendering.meshes.collapses import (
     Bools,
     Collapses,
     Edges,
@@ -31,7 +31,7 @@ from synth_detect_ros.rendering.collapses import (
     apart,
     folds,
 )
-from synth_detect_ros.rendering.surface import triangle_normals, twice_area
+from synth_detect_ros.rendering.meshes.surface import triangle_normals, twice_area
 
 # Error limits rise in steps of this ratio; within a step the cheapest collapses come first.
 STEP = 1.35

@@ -9,9 +9,10 @@ import trimesh
 from numpy.typing import NDArray
 
 from synth_detect_ros.dataset.inputs import read_inputs
-from synth_detect_ros.rendering.levels import FEWEST, LARGEST_ERROR, with_levels
-from synth_detect_ros.rendering.mesh import Mesh, MeshPart, load_mesh, part_of_corners
-from synth_detect_ros.rendering.surface import is_closed, point_numbers
+from synth_detect_ros.rendering.meshes.cad_file import load_mesh
+from synth_detect_ros.rendering.meshes.levels import FEWEST, LARGEST_ERROR, with_levels
+from synth_detect_ros.rendering.meshes.mesh import Mesh, MeshPart, part_of_corners
+from synth_detect_ros.rendering.meshes.surface import is_closed, point_numbers
 
 TEXTURE = np.full((8, 8, 3), 200, np.uint8)
 # Errors are measured on the vertices of the mesh; between them they may be larger by this factor.

@@ -1,0 +1,1 @@
+"""CAD models: files, surfaces, levels of detail, and solids of the package's own."""

@@ -1,0 +1,85 @@
+"""The objects file: which CAD files are rendered, in which unit and from where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from synth_detect_ros.config import PoseConfig
+from synth_detect_ros.config.options import Options, build, read_mapping
+from synth_detect_ros.config.rules import option
+from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.rendering.meshes.cad_file import load_mesh
+from synth_detect_ros.rendering.meshes.mesh import Mesh
+
+
+class PoseLimits(Options):
+    """Limits of one object that replace those of the run; null: as in the run."""
+
+    elevation_deg: tuple[float, float] | None = option(
+        None, "elevation of the camera above the object's xy plane", unit='deg', low=-90, high=90
+    )
+    inplane_deg: tuple[float, float] | None = option(
+        None, 'range of the in-plane turns', unit='deg', low=-180, high=180
+    )
+    distance_m: tuple[float, float] | None = option(
+        None, 'distance range', unit='m', low=1e-3, high=1e3
+    )
+
+    def apply(self, pose: PoseConfig) -> PoseConfig:
+        """Return the pose options of the run with this object's limits."""
+        own = {name: value for name, value in vars(self).items() if value is not None}
+        return pose.replace(**own)
+
+
+class ObjectOptions(PoseLimits):
+    """One entry of an objects file."""
+
+    name: str = option('', 'class name')
+    mesh: str = option('', 'CAD file, relative to the objects file')
+    unit: Literal['m', 'mm', 'auto'] = option('auto', 'unit of the CAD file')
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectModel:
+    """An object to be rendered.
+
+    Attributes:
+        name: class name.
+        mesh: geometry and appearance.
+        limits: pose limits of its own.
+        path: the CAD file; None for a built-in solid.
+    """
+
+    name: str
+    mesh: Mesh
+    limits: PoseLimits
+    path: Path | None
+
+
+def read_objects(path: Path) -> list[ObjectModel]:
+    """Read an objects file and its CAD files.
+
+    Raises:
+        ConfigError: the file is missing or no list of objects, a key is unknown, a name is
+            missing or used twice.
+        MeshError: see `load_mesh`.
+    """
+    entries = read_mapping(path).get('objects')
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError(f'{path}: wanted a list `objects:` with at least one object')
+    models: list[ObjectModel] = []
+    for number, entry in enumerate(entries):
+        source = f'{path}: objects[{number}]'
+        if not isinstance(entry, dict):
+            raise ConfigError(f'{source}: wanted name, mesh and unit, got {entry!r}')
+        options = build(ObjectOptions, entry, source)
+        if not options.name or not options.mesh:
+            raise ConfigError(f'{source}: name and mesh must both be given')
+        if options.name in [model.name for model in models]:
+            raise ConfigError(f'{source}: the name {options.name!r} is used twice')
+        file = path.parent / options.mesh
+        limits = PoseLimits(**options.model_dump(include=set(PoseLimits.model_fields)))
+        models.append(ObjectModel(options.name, load_mesh(file, options.unit), limits, file))
+    return models
