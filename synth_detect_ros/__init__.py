@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a 
     from synth_detect_ros.dataset.synthesize import synthesize as synthesize
     from synth_detect_ros.errors import SynthDetectError as SynthDetectError
     from synth_detect_ros.evaluation.evaluate import evaluate as evaluate
+    from synth_detect_ros.geometry.calibration import read_camera as read_camera
     from synth_detect_ros.geometry.camera import Camera as Camera
-    from synth_detect_ros.geometry.camera import read_camera as read_camera
     from synth_detect_ros.inference.detect_files import detect_files as detect_files
     from synth_detect_ros.inference.predictor import Predictor as Predictor
     from synth_detect_ros.rendering.objects import read_objects as read_objects
@@ -45,7 +45,8 @@ _PUBLIC = {
     'dataset.synthesize': ('synthesize',),
     'errors': ('SynthDetectError',),
     'evaluation.evaluate': ('evaluate',),
-    'geometry.camera': ('Camera', 'read_camera'),
+    'geometry.calibration': ('read_camera',),
+    'geometry.camera': ('Camera',),
     'inference.detect_files': ('detect_files',),
     'inference.predictor': ('Predictor',),
     'rendering.objects': ('read_objects',),

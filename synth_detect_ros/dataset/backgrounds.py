@@ -27,7 +27,8 @@ from synth_detect_ros.dataset.files import (
     write_atomic,
 )
 from synth_detect_ros.errors import BackgroundError, StorageError
-from synth_detect_ros.geometry.camera import Camera, read_camera
+from synth_detect_ros.geometry.calibration import read_camera
+from synth_detect_ros.geometry.camera import Camera
 
 CAMERA_FILE, RECORDS_FILE, FRAMES_FOLDER = 'camera.yaml', 'frames.jsonl', 'frames'
 

@@ -22,6 +22,7 @@ from synth_detect_ros.config import ExportConfig
 from synth_detect_ros.dataset.coco import by_image, quiet_coco, read_coco
 from synth_detect_ros.dataset.storage import COCO_FILE, IMAGES_FOLDER, read_info
 from synth_detect_ros.errors import DatasetError, StorageError
+from synth_detect_ros.geometry.calibration import camera_from_calibration
 from synth_detect_ros.geometry.camera import Camera
 
 BOP_SCENE = 1000  # images a scene folder holds, as in the data sets of the BOP challenge
@@ -109,7 +110,7 @@ def _write_bop(folder: Path, coco: dict[str, Any], out: Path) -> None:
     """
     if not all('pose' in row for row in coco['annotations']):
         raise DatasetError(f'{folder}: has annotations without a pose; BOP needs them')
-    camera = Camera.from_calibration(read_info(folder)['camera'], str(folder))
+    camera = camera_from_calibration(read_info(folder)['camera'], str(folder))
     if camera.distorted:
         raise DatasetError(
             f'{folder}: its camera has lens distortion, which the BOP format cannot hold. Render '

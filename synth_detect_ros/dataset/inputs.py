@@ -18,7 +18,8 @@ from synth_detect_ros.config.options import to_mapping
 from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set, spread
 from synth_detect_ros.dataset.storage import FORMAT
 from synth_detect_ros.errors import UncalibratedCameraError
-from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera, read_camera
+from synth_detect_ros.geometry.calibration import read_camera
+from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera
 from synth_detect_ros.rendering.meshes.levels import with_levels
 from synth_detect_ros.rendering.meshes.mesh import Mesh
 from synth_detect_ros.rendering.objects import ObjectModel, read_objects

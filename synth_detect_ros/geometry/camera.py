@@ -8,14 +8,11 @@ uses cx + 0.5 and cy + 0.5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 from numpy.typing import ArrayLike, NDArray
 
 from synth_detect_ros.errors import GeometryError, UncalibratedCameraError
@@ -117,33 +114,8 @@ class Camera:
         K = [[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]]
         return cls(width, height, np.array(K), name=name)
 
-    @classmethod
-    def from_calibration(cls, calibration: Mapping[str, Any], source: str = '') -> Camera:
-        """Camera of a ROS calibration, the mapping that `camera_calibration` writes as YAML.
-
-        Raises:
-            GeometryError: a key is missing or has the wrong length.
-        """
-        try:
-            return cls(
-                int(calibration['image_width']),
-                int(calibration['image_height']),
-                np.array(calibration['camera_matrix']['data'], np.float64),
-                np.array(calibration['distortion_coefficients']['data'], np.float64),
-                str(calibration['distortion_model']),
-                str(calibration.get('camera_name', 'camera')),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, GeometryError):
-                raise
-            raise GeometryError(
-                f'{source or "calibration"}: wanted a ROS camera calibration (image_width, '
-                f'image_height, camera_matrix, distortion_model, distortion_coefficients); '
-                f'{type(error).__name__}: {error}'
-            ) from error
-
     def to_calibration(self) -> dict[str, Any]:
-        """Return the mapping of a ROS calibration file; `from_calibration` reads it back."""
+        """Return a ROS calibration; `calibration.camera_from_calibration` reads it back."""
 
         def matrix(values: NDArray[np.float64]) -> dict[str, Any]:
             rows, cols = values.shape
@@ -179,63 +151,6 @@ class Camera:
     def ideal(self) -> Camera:
         """The same intrinsics without lens distortion."""
         return replace(self, D=np.zeros(0)) if self.distorted else self
-
-
-def camera_from_info(
-    width: int,
-    height: int,
-    K: Sequence[float],
-    D: Sequence[float],
-    P: Sequence[float],
-    distortion_model: str,
-    *,
-    rectified: bool,
-    binning: tuple[int, int] = (0, 0),
-    roi: tuple[int, int, int, int] = (0, 0, 0, 0),
-    name: str = 'camera',
-) -> Camera:
-    """Camera of the image that a `sensor_msgs/CameraInfo` belongs to.
-
-    Args:
-        width: full sensor width [px], before ROI and binning.
-        height: full sensor height [px].
-        K: 9 values, row major; K[0] == 0 means uncalibrated.
-        D: distortion coefficients.
-        P: 12 values; its left 3x3 block holds the intrinsics of the rectified image.
-        distortion_model: see `DISTORTION_MODELS`.
-        rectified: the image topic is rectified: use P and no distortion.
-        binning: x and y; 0 means 1.
-        roi: x offset, y offset, width, height [px, unbinned]; all 0 means the full image.
-        name: for messages.
-
-    Raises:
-        UncalibratedCameraError: K[0] == 0, or P[0] == 0 for a rectified image.
-        GeometryError: values make no sense.
-
-    Source: sensor_msgs/msg/CameraInfo.msg, comments on ROI and binning.
-    """
-    if rectified:
-        matrix = np.array(P, np.float64).reshape(3, 4)[:, :3]
-        camera = Camera(width, height, matrix, name=name)
-    else:
-        camera = Camera(width, height, np.array(K), np.array(D), distortion_model, name)
-    x, y, roi_width, roi_height = roi
-    if roi_width and roi_height:
-        camera = camera.cropped(x, y, roi_width, roi_height)
-    return camera.binned(max(binning[0], 1), max(binning[1], 1))
-
-
-def read_camera(path: Path) -> Camera:
-    """Read a ROS calibration YAML file.
-
-    Raises:
-        GeometryError: the file is missing, no YAML, or no calibration.
-    """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise GeometryError(f'{path}: wanted a ROS camera calibration file; {error}') from error
-    return Camera.from_calibration(content, str(path))
 
 
 def project(camera: Camera, points: ArrayLike) -> NDArray[np.float64]:

@@ -28,7 +28,8 @@ from synth_detect_ros.config.options import Options, build, read_mapping
 from synth_detect_ros.config.rules import option
 from synth_detect_ros.dataset.files import decode_image
 from synth_detect_ros.errors import ConfigError, GeometryError
-from synth_detect_ros.geometry.camera import Camera, read_camera
+from synth_detect_ros.geometry.calibration import read_camera
+from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.modelling.cuboid import Image, Vector
 from synth_detect_ros.modelling.rectify import check_corners
 

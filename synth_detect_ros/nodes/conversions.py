@@ -23,7 +23,8 @@ from synth_detect_ros.dataset.coco import encode_mask
 from synth_detect_ros.dataset.files import decode_image, encode_image
 from synth_detect_ros.errors import UncalibratedCameraError
 from synth_detect_ros.geometry.boxes import pixels_from_edges, xywh_from_xyxy
-from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera, camera_from_info
+from synth_detect_ros.geometry.calibration import camera_from_info
+from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera
 from synth_detect_ros.geometry.masks import bounding_slices
 from synth_detect_ros.nodes.encodings import IncompleteImageError, decode_pixels
 from synth_detect_ros.structures import Detections

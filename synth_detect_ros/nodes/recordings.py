@@ -16,7 +16,8 @@ from rosbags.typesys import Stores, get_typestore
 from synth_detect_ros.config import ReplayConfig
 from synth_detect_ros.dataset.backgrounds import CAMERA_FILE, read_background_set
 from synth_detect_ros.errors import ConfigError
-from synth_detect_ros.geometry.camera import Camera, read_camera
+from synth_detect_ros.geometry.calibration import read_camera
+from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.nodes.conversions import camera_from_message, rgb_from_message
 from synth_detect_ros.nodes.encodings import IncompleteImageError
 
