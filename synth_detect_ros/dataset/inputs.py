@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from synth_detect_ros.dataset.storage import FORMAT
 from synth_detect_ros.errors import UncalibratedCameraError
 from synth_detect_ros.geometry.calibration import read_camera
 from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera
+from synth_detect_ros.rendering.meshes.cad_file import hash_file
 from synth_detect_ros.rendering.meshes.levels import with_levels
 from synth_detect_ros.rendering.meshes.mesh import Mesh
 from synth_detect_ros.rendering.objects import ObjectModel, read_objects
@@ -115,7 +116,7 @@ def provenance(config: SynthesizeConfig, inputs: Inputs) -> dict[str, Any]:
         del options[key]
     camera = inputs.camera.to_calibration()
     models = [_model(model) for model in (*inputs.targets, *inputs.distractors)]
-    frames = _hash_files(inputs.backgrounds.frames)
+    frames = _hash_files({path.name: hash_file(path) for path in inputs.backgrounds.frames})
     essence = {'config': options, 'camera': camera, 'models': models, 'backgrounds': frames}
     return {
         'format': FORMAT,
@@ -131,16 +132,13 @@ def provenance(config: SynthesizeConfig, inputs: Inputs) -> dict[str, Any]:
 
 
 def _model(model: ObjectModel) -> dict[str, Any]:
-    """Return name, limits and a hash of a model: of its file and all beside it, or its arrays."""
-    if model.path is None:
-        sha256 = _hash_mesh(model.mesh)
-    else:
-        sha256 = _hash_files(sorted(p for p in model.path.parent.iterdir() if p.is_file()))
+    """Return name, limits and a hash of a model: of the files it was read from, or its arrays."""
+    sources = model.mesh.sources
     return {
         'name': model.name,
         'diameter_m': model.mesh.diameter,
         'limits': to_mapping(model.limits),
-        'sha256': sha256,
+        'sha256': _hash_files(sources) if sources else _hash_mesh(model.mesh),
     }
 
 
@@ -152,12 +150,9 @@ def _hash_mesh(mesh: Mesh) -> str:
     return digest.hexdigest()
 
 
-def _hash_files(paths: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.name.encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+def _hash_files(files: Mapping[str, str]) -> str:
+    """Return a hash of the names of files and the hashes of their contents."""
+    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -49,13 +49,11 @@ class ObjectModel:
         name: class name.
         mesh: geometry and appearance.
         limits: pose limits of its own.
-        path: the CAD file; None for a built-in solid.
     """
 
     name: str
     mesh: Mesh
     limits: PoseLimits
-    path: Path | None
 
 
 def read_objects(path: Path) -> list[ObjectModel]:
@@ -79,7 +77,7 @@ def read_objects(path: Path) -> list[ObjectModel]:
             raise ConfigError(f'{source}: name and mesh must both be given')
         if options.name in [model.name for model in models]:
             raise ConfigError(f'{source}: the name {options.name!r} is used twice')
-        file = path.parent / options.mesh
+        mesh = load_mesh(path.parent / options.mesh, options.unit)
         limits = PoseLimits(**options.model_dump(include=set(PoseLimits.model_fields)))
-        models.append(ObjectModel(options.name, load_mesh(file, options.unit), limits, file))
+        models.append(ObjectModel(options.name, mesh, limits))
     return models

@@ -53,7 +53,7 @@ def primitives(
         photographic = bool(photographs) and number // len(shapes) % 2 == 0
         texture = _photograph(rng, photographs) if photographic else _pattern(rng)
         mesh = Mesh((_part(positions * diameter, uv, texture),), closed=True)
-        models.append(ObjectModel(f'{shape.__name__}_{number:02d}', mesh, PoseLimits(), None))
+        models.append(ObjectModel(f'{shape.__name__}_{number:02d}', mesh, PoseLimits()))
     return models
 
 

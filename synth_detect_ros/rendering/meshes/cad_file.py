@@ -6,6 +6,9 @@ here, by one rule for all formats: smooth over a surface, sharp at its creases.
 
 from __future__ import annotations
 
+import hashlib
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ from synth_detect_ros.errors import MeshError
 from synth_detect_ros.rendering.meshes.mesh import Mesh, MeshPart, part_of_corners
 from synth_detect_ros.rendering.meshes.surface import diameter_of, is_closed
 
+logger = logging.getLogger(__name__)
+
 UNITS = {'m': 1.0, 'mm': 1e-3}
 # Diameters [m] that things in front of a robot's camera have; outside, the unit is wrong.
 PLAUSIBLE_DIAMETER = (0.005, 5.0)
@@ -24,6 +29,61 @@ PLAUSIBLE_DIAMETER = (0.005, 5.0)
 LARGEST_TEXTURE = 4096
 # Colour of a file that has none.
 GREY = (178, 178, 178)
+# Bytes of a file that are hashed at a time.
+CHUNK = 1 << 20
+
+
+class SourceFiles:
+    """The files that a CAD file names; trimesh asks for them as for those of its own resolvers.
+
+    Attributes:
+        file_name: of the CAD file.
+        sha256: of the content of each file that was asked for, by the name in the CAD file; empty
+            for one that is missing.
+
+    Args:
+        path: the CAD file; names are relative to its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file_name = path.name
+        self.sha256: dict[str, str] = {}
+        self._folder = path.parent
+
+    def get(self, name: str) -> bytes:
+        """Return the content of a file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        path = find_source(self._folder, name)
+        self.sha256[name] = hash_file(path)
+        return path.read_bytes()
+
+    __getitem__ = get
+
+
+def find_source(folder: Path, name: str) -> Path:
+    """Return the file that a CAD file in a folder means by a name.
+
+    It may lie outside of the folder, as textures of Gazebo models do. The absolute paths that
+    some exporters write are looked up in the folder where they lead nowhere.
+    """
+    name = name.strip()
+    places = [folder / name, folder / name.lstrip('/'), folder / Path(name).name]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content; empty where there is no such file."""
+    digest = hashlib.sha256()
+    try:
+        with path.open('rb') as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+    except FileNotFoundError:
+        return ''
+    return digest.hexdigest()
 
 
 def load_mesh(path: Path, unit: str = 'auto') -> Mesh:
@@ -38,22 +98,25 @@ def load_mesh(path: Path, unit: str = 'auto') -> Mesh:
     """
     if unit not in (*UNITS, 'auto'):
         raise MeshError(f'{path}: unit {unit!r} is not known. Choose one of m, mm, auto.')
-    geometries = _read_geometries(path)
+    geometries, sources = _read_geometries(path)
     corners = np.concatenate([g.vertices[g.faces.reshape(-1)] for g in geometries])
     if not np.isfinite(corners).all():
         raise MeshError(f'{path}: wanted finite vertices; the file holds NaN or infinity')
     scale = _scale(path, diameter_of(corners), unit)
-    return Mesh(tuple(_part(geometry, scale) for geometry in geometries), is_closed(corners))
+    parts = tuple(_part(geometry, scale) for geometry in geometries)
+    return Mesh(parts, is_closed(corners), sources=sources)
 
 
-def _read_geometries(path: Path) -> list[Any]:
-    """Return the non-empty trimesh geometries of a file, transforms applied."""
+def _read_geometries(path: Path) -> tuple[list[Any], Mapping[str, str]]:
+    """Return the non-empty trimesh geometries of a file, transforms applied, and its sources."""
     import trimesh  # noqa: PLC0415  half a second that reading a data set does not need
 
     if not path.is_file():
         raise MeshError(f'{path}: no such CAD file')
+    files = SourceFiles(path)
+    resolver: Any = files
     try:
-        scene = trimesh.load_scene(path, process=False)
+        scene = trimesh.load_scene(path, process=False, resolver=resolver)
         parts = scene.dump(concatenate=False)
     except Exception as error:  # every format has readers, and errors, of its own
         raise MeshError(f'{path}: cannot be read as a mesh: {error}') from error
@@ -62,7 +125,9 @@ def _read_geometries(path: Path) -> list[Any]:
         raise MeshError(
             f'{path}: wanted triangles, got none: an empty file or a point cloud cannot be drawn'
         )
-    return meshes
+    for name in [name for name, digest in files.sha256.items() if not digest]:
+        logger.warning('%s: %s is missing: drawn without it', path, name)
+    return meshes, {path.name: hash_file(path), **files.sha256}
 
 
 def _scale(path: Path, diameter: float, unit: str) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,40 +54,48 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """One object: its parts, all in the frame of the CAD file [m].
+    """One object: its parts, all in one frame, that of the CAD file [m].
 
     Attributes:
         parts: at least one.
         closed: the surface has no border and faces outward everywhere, so that back faces are
             never seen.
         levels: the same with fewer and fewer triangles, for views in which that cannot be seen.
-        vertices: (N, 3) float32, the distinct vertices of all parts [m].
-        centre: (3,) float64, middle of the bounding box [m].
-        diameter: largest distance between two vertices [m].
-        radius: largest distance of a vertex from the centre [m].
-        hull: (K, 3) float32, the vertices on the convex hull: what decides how far the object
-            reaches in any view [m].
+        sources: SHA-256 of the files it was read from, the CAD file first, by the names that it
+            gives them; none for a solid of the package's own.
     """
 
     parts: tuple[MeshPart, ...]
     closed: bool = False
     levels: tuple[Level, ...] = ()
-    vertices: NDArray[np.float32] = field(init=False)
-    centre: NDArray[np.float64] = field(init=False)
-    diameter: float = field(init=False)
-    radius: float = field(init=False)
-    hull: NDArray[np.float32] = field(init=False)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        vertices = np.concatenate([p.vertices for p in self.parts])
-        vertices = vertices[distinct_rows(vertices)[0]]
-        centre = (vertices.min(axis=0).astype(np.float64) + vertices.max(axis=0)) / 2
-        object.__setattr__(self, 'vertices', vertices)
-        object.__setattr__(self, 'centre', centre)
-        object.__setattr__(self, 'diameter', diameter_of(vertices))
-        radius = np.linalg.norm(vertices - centre, axis=1).max()
-        object.__setattr__(self, 'radius', float(radius))
-        object.__setattr__(self, 'hull', hull_of(vertices))
+    @cached_property
+    def vertices(self) -> NDArray[np.float32]:
+        """The distinct vertices (N, 3) of all parts [m]."""
+        vertices = np.concatenate([part.vertices for part in self.parts])
+        return vertices[distinct_rows(vertices)[0]]
+
+    @cached_property
+    def centre(self) -> NDArray[np.float64]:
+        """Middle of the bounding box (3,) [m]."""
+        low, high = self.vertices.min(axis=0), self.vertices.max(axis=0)
+        return (low.astype(np.float64) + high) / 2
+
+    @cached_property
+    def diameter(self) -> float:
+        """Largest distance between two vertices [m]."""
+        return diameter_of(self.vertices)
+
+    @cached_property
+    def radius(self) -> float:
+        """Largest distance of a vertex from the centre [m]."""
+        return float(np.linalg.norm(self.vertices - self.centre, axis=1).max())
+
+    @cached_property
+    def hull(self) -> NDArray[np.float32]:
+        """The vertices (K, 3) on the convex hull: how far the object reaches in any view [m]."""
+        return hull_of(self.vertices)
 
 
 def part_of_corners(
