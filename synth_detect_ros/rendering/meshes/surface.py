@@ -15,6 +15,11 @@ from synth_detect_ros.geometry.poses import icosphere
 
 # Faces that bend by more than this meet in a visible edge.
 CREASE_DEG = 40.0
+# Faces around a point beyond which they are not compared one by one, and pairs that always are.
+MANY_FACES, FEW_PAIRS = 256, 4096
+
+Points = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 def diameter_of(points: NDArray[np.floating[Any]]) -> float:
@@ -44,24 +49,74 @@ def corner_normals(positions: NDArray[np.float64]) -> NDArray[np.float64]:
     A corner averages the faces around its point that bend by less than a crease, by area.
     """
     a, b, c = positions[0::3], positions[1::3], positions[2::3]
-    twice_area = np.asarray(np.cross(b - a, c - a), np.float64)
     point = point_numbers(positions)
     order = np.argsort(point, kind='stable')
     point = point[order]
-    weighted = np.repeat(twice_area, 3, axis=0)[order]
-    flat = _unit(weighted)
-    total = weighted.copy()
-    for step in range(1, len(point)):  # up to the number of faces around one point
-        left = np.flatnonzero(point[step:] == point[:-step])
-        if not len(left):
-            break
-        smooth = (flat[left] * flat[left + step]).sum(axis=1) > np.cos(np.deg2rad(CREASE_DEG))
-        i, j = left[smooth], left[smooth] + step
-        total[i] += weighted[j]
-        total[j] += weighted[i]
+    weighted = np.repeat(np.asarray(np.cross(b - a, c - a), np.float64), 3, axis=0)[order]
+    flat, total = _unit(weighted), weighted.copy()
+    faces = np.bincount(point)
+    few = np.flatnonzero(faces[point] <= MANY_FACES)
+    for step in range(1, min(int(faces.max(initial=0)), MANY_FACES)):
+        i, j = few[:-step], few[step:]
+        same = point[i] == point[j]
+        i, j = i[same], j[same]
+        smooth = (flat[i] * flat[j]).sum(axis=1) > np.cos(np.deg2rad(CREASE_DEG))
+        total[i[smooth]] += weighted[j[smooth]]
+        total[j[smooth]] += weighted[i[smooth]]
+    for number in np.flatnonzero(faces > MANY_FACES):
+        around = np.arange(*np.searchsorted(point, [number, number + 1]))
+        total[around] = 0
+        _add_smooth(total, weighted, flat, around, around)
     normals = np.empty_like(total)
     normals[order] = _unit(total)
     return normals
+
+
+def _add_smooth(total: Points, weighted: Points, flat: Points, to: Ints, of: Ints) -> None:
+    """Add to `total` of each face in `to` what `weighted` is of those in `of` that bend little.
+
+    Faces are taken in groups of like normals: two groups that bend little, or much, as a whole are
+    done at once, others are halved. So a fan of n faces takes about n log n steps.
+
+    Args:
+        total: (N, 3) sums, changed in place.
+        weighted: (N, 3) normals as long as twice the area of their faces.
+        flat: (N, 3) unit normals.
+        to: (K,) numbers of faces.
+        of: (L,) numbers of faces.
+    """
+    if len(to) * len(of) <= FEW_PAIRS:
+        total[to] += _bend_little(flat[to], flat[of]) @ weighted[of]
+        return
+    limit = 2 * np.sin(np.deg2rad(CREASE_DEG) / 2)  # a chord between unit normals
+    (middle_to, reach_to), (middle_of, reach_of) = _ball(flat[to]), _ball(flat[of])
+    distance, reach = np.linalg.norm(middle_to - middle_of), reach_to + reach_of
+    if distance + reach < limit:
+        total[to] += weighted[of].sum(axis=0)
+    elif distance - reach <= limit and reach_to * len(to) > reach_of * len(of):
+        for half in _halves(flat, to):
+            _add_smooth(total, weighted, flat, half, of)
+    elif distance - reach <= limit:
+        for half in _halves(flat, of):
+            _add_smooth(total, weighted, flat, to, half)
+
+
+def _ball(points: Points) -> tuple[Points, float]:
+    """Return middle (3,) and radius of a ball that holds all points (N, 3)."""
+    middle = points.mean(axis=0)
+    return middle, float(np.linalg.norm(points - middle, axis=1).max())
+
+
+def _bend_little(a: Points, b: Points) -> NDArray[np.bool_]:
+    """Return (K, L) whether the bend between unit normals (K, 3) and (L, 3) is no crease."""
+    return np.asarray(a @ b.T > np.cos(np.deg2rad(CREASE_DEG)))
+
+
+def _halves(flat: Points, faces: Ints) -> tuple[Ints, Ints]:
+    """Split numbers of faces in the middle of the axis along which their normals differ most."""
+    axis = int(np.ptp(flat[faces], axis=0).argmax())
+    ordered = faces[np.argpartition(flat[faces, axis], len(faces) // 2)]
+    return ordered[: len(faces) // 2], ordered[len(faces) // 2 :]
 
 
 def is_closed(corners: NDArray[np.float64]) -> bool:
