@@ -53,8 +53,7 @@ class Edges:
         q: (E,) second point.
         start: (E, 2) vertices at p in the first and the last triangle on the edge.
         end: (E, 2) vertices at q.
-        free: whether p can move along the edge and leave no crack.
-        used: how many points there are.
+        free: (E,) whether p can move along the edge and leave no crack.
     """
 
     key: Ints
@@ -63,7 +62,6 @@ class Edges:
     start: Ints
     end: Ints
     free: Bools
-    used: int
 
     @classmethod
     def of(cls, faces: Ints, surface: Surface) -> Edges:
@@ -87,28 +85,12 @@ class Edges:
         two = (start[:, 0] != start[:, 1]) & (vertices == 2)
         along = np.where(count == 1, borders == 2, borders == 0)
         free = (one | two) & along & ~tangled
-        used = int(np.count_nonzero(np.diff(p, prepend=-1)))
-        return cls(key, p, q, start, end, free, used)
-
-
-@dataclass(frozen=True, eq=False)
-class Collapses:
-    """Points p move onto their neighbours q, the cheapest first; names as in `Edges`."""
-
-    key: Ints
-    p: Ints
-    q: Ints
-    start: Ints
-    end: Ints
-
-    def only(self, which: Bools) -> Collapses:
-        """Return some of them."""
-        return Collapses(*(column[which] for column in vars(self).values()))
+        return cls(key, p, q, start, end, free)
 
 
 @dataclass(frozen=True, eq=False)
 class Stars:
-    """The triangles around points that collapse, a row for each.
+    """The triangles around points p that move onto q, a row for each; names as in `Edges`.
 
     Attributes:
         owner: number of the collapse.
@@ -125,18 +107,19 @@ class Stars:
     stays: Bools
 
     @classmethod
-    def around(cls, collapses: Collapses, faces: Ints, surface: Surface) -> Stars:
-        """Return the stars among triangles (F, 3)."""
+    def around(cls, chosen: Ints, edges: Edges, faces: Ints, surface: Surface) -> Stars:
+        """Return the stars of the edges (N,) that are chosen, among triangles (F, 3)."""
         point = surface.point[faces]
         number = np.full(surface.points, -1)
-        number[collapses.p] = np.arange(len(collapses.p))
+        number[edges.p[chosen]] = np.arange(len(chosen))
         face, corner = np.nonzero(number[point] >= 0)
         owner = number[point[face, corner]]
         after = faces[face]
         vertex = after[np.arange(len(face)), corner]
-        side = (vertex != collapses.start[owner, 0]).astype(np.int64)
-        after[np.arange(len(face)), corner] = collapses.end[owner, side]
-        stays = (point[face] != collapses.q[owner, None]).all(axis=1)
+        edge = chosen[owner]
+        side = (vertex != edges.start[edge, 0]).astype(np.int64)
+        after[np.arange(len(face)), corner] = edges.end[edge, side]
+        stays = (point[face] != edges.q[edge, None]).all(axis=1)
         return cls(owner, face, vertex, after, stays)
 
     def without(self, bad: Bools) -> Stars:
@@ -147,9 +130,7 @@ class Stars:
         return Stars(owner, *rows)
 
 
-def folds(
-    collapses: Collapses, stars: Stars, edges: Edges, faces: Ints, surface: Surface
-) -> Bools:
+def folds(chosen: Ints, stars: Stars, edges: Edges, faces: Ints, surface: Surface) -> Bools:
     """Return which collapses turn a triangle over, in space or chart, or join two sheets."""
     position, chart, points = surface.position, surface.chart, surface.points
     before = faces[stars.face]
@@ -160,10 +141,10 @@ def folds(
     wrong = stars.stays & ((turn < LARGEST_TURN) | over)
     # Neighbours of both ends: none but the tips of the triangles that go.
     tips = surface.point[before]
-    keys = tips * points + collapses.q[stars.owner, None]
+    keys = tips * points + edges.q[chosen[stars.owner], None]
     both = edges.key[np.searchsorted(edges.key, keys).clip(max=len(edges.key) - 1)] == keys
     common = np.unique((stars.owner[:, None] * points + tips)[both])
-    size = len(collapses.p)
+    size = len(chosen)
     shared = np.bincount(common // points, minlength=size) - 1  # p itself
     gone = np.bincount(stars.owner, ~stars.stays, size)
     return (shared != gone) | (np.bincount(stars.owner, wrong, size) > 0)

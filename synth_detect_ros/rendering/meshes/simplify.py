@@ -16,13 +16,11 @@ closed, and borders and colour borders stay where they are within the error.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 
 from synth_detect_ros.rendering.meshes.collapses import (
     Bools,
-    Collapses,
     Edges,
     Floats,
     Ints,
@@ -43,7 +41,6 @@ LEAST_GAIN = 0.1
 COLOUR_TOLERANCE = 6.0
 # The middle of an edge is followed when it is longer than this many error limits.
 LONG = 2.0
-SIDES: tuple[Literal['left', 'right'], ...] = ('left', 'right')
 
 
 def simplify(surface: Surface, limit: float) -> Iterator[tuple[Ints, float]]:
@@ -58,10 +55,10 @@ def simplify(surface: Surface, limit: float) -> Iterator[tuple[Ints, float]]:
         tabu = np.zeros(0, np.int64)
         while True:
             edges = Edges.of(work.faces, surface)
-            collapses = work.cheapest(edges, float(step), tabu)
-            done, failed = work.collapse(collapses, edges, float(step))
+            cheapest = work.cheapest(edges, float(step), tabu)
+            done, failed = work.collapse(cheapest, edges, float(step))
             tabu = np.concatenate([tabu, failed])
-            if done + len(failed) <= LEAST_GAIN * edges.used:
+            if done + len(failed) <= LEAST_GAIN * len(np.unique(edges.p)):
                 break
         yield work.faces, float(work.error.max(initial=0.0))
 
@@ -103,8 +100,14 @@ class _Work:
             np.add.at(quadrics, column, plane[:, :, None] * plane[:, None, :])
         return quadrics
 
-    def cheapest(self, edges: Edges, limit: float, tabu: Ints) -> Collapses:
-        """Return the cheapest collapse of each point, mean distance to its planes <= limit."""
+    def cheapest(self, edges: Edges, limit: float, tabu: Ints) -> Ints:
+        """Return for each point the edge along which it moves at the lowest cost, cheapest first.
+
+        Args:
+            edges: all there are.
+            limit: largest mean distance to the planes around the point [m].
+            tabu: keys of edges that are left out.
+        """
         rows = np.flatnonzero(edges.free & ~np.isin(edges.key, tabu))
         p = edges.p[rows]
         place = np.ones((len(rows), 4))
@@ -114,31 +117,28 @@ class _Work:
         cost /= np.maximum(np.trace(quadric[:, :3, :3], axis1=1, axis2=2), 1)
         rows, cost = rows[cost <= limit**2], cost[cost <= limit**2]
         rows = rows[np.argsort(cost, kind='stable')]
-        rows = rows[np.sort(np.unique(edges.p[rows], return_index=True)[1])]
-        return Collapses(
-            edges.key[rows], edges.p[rows], edges.q[rows], edges.start[rows], edges.end[rows]
-        )
+        return rows[np.sort(np.unique(edges.p[rows], return_index=True)[1])]
 
-    def collapse(self, collapses: Collapses, edges: Edges, limit: float) -> tuple[int, Ints]:
-        """Make the collapses that share no triangle and keep the limit.
+    def collapse(self, chosen: Ints, edges: Edges, limit: float) -> tuple[int, Ints]:
+        """Collapse those of the chosen edges (N,) that share no triangle and keep the limit.
 
         Returns:
-            How many were made, and the keys of those that cannot be.
+            How many were collapsed, and the keys of those that cannot be.
         """
-        stars = Stars.around(collapses, self.faces, self._surface)
-        bad = folds(collapses, stars, edges, self.faces, self._surface)
-        failed = collapses.key[bad]
-        collapses, stars = collapses.only(~bad), stars.without(bad)
-        beaten = ~apart(stars, len(collapses.p), len(self.faces))
-        collapses, stars = collapses.only(~beaten), stars.without(beaten)
-        bad = self._follow(collapses, stars, limit)
-        failed = np.concatenate([failed, collapses.key[bad]])
-        collapses, stars = collapses.only(~bad), stars.without(bad)
-        self._apply(collapses, stars)
-        return len(collapses.p), failed
+        stars = Stars.around(chosen, edges, self.faces, self._surface)
+        folded = folds(chosen, stars, edges, self.faces, self._surface)
+        failed = chosen[folded]
+        chosen, stars = chosen[~folded], stars.without(folded)
+        beaten = ~apart(stars, len(chosen), len(self.faces))
+        chosen, stars = chosen[~beaten], stars.without(beaten)
+        far = self._follow(stars, len(chosen), limit)
+        failed = np.concatenate([failed, chosen[far]])
+        chosen, stars = chosen[~far], stars.without(far)
+        self._apply(chosen, edges, stars)
+        return len(chosen), edges.key[failed]
 
-    def _follow(self, collapses: Collapses, stars: Stars, limit: float) -> Bools:
-        """Find where the points on these stars are afterwards; return which collapses fail."""
+    def _follow(self, stars: Stars, size: int, limit: float) -> Bools:
+        """Find where the points on `size` stars are afterwards; return which collapses fail."""
         row = np.full(len(self.faces), -1)
         row[stars.face] = np.arange(len(stars.face))
         sample = np.flatnonzero(row[self._face] >= 0)
@@ -146,8 +146,9 @@ class _Work:
         # A point stays in its chart: it goes to a triangle that had the same vertex.
         stays = np.flatnonzero(stars.stays)
         stays = stays[np.argsort(stars.vertex[stays], kind='stable')]
-        low, high = (np.searchsorted(stars.vertex[stays], vertex, side) for side in SIDES)
-        lost, size = high == low, len(collapses.p)
+        low = np.searchsorted(stars.vertex[stays], vertex, 'left')
+        high = np.searchsorted(stars.vertex[stays], vertex, 'right')
+        lost = high == low
         bad = np.bincount(owner[lost], minlength=size) > 0
         sample, owner, low, count = (x[~lost] for x in (sample, owner, low, high - low))
         number = np.repeat(np.arange(len(sample)), count)
@@ -191,14 +192,14 @@ class _Work:
         changed = np.abs(colour - self._colour[sample]).max(axis=1) > COLOUR_TOLERANCE
         return np.where(changed, np.inf, error)
 
-    def _apply(self, collapses: Collapses, stars: Stars) -> None:
+    def _apply(self, chosen: Ints, edges: Edges, stars: Stars) -> None:
         moved = np.arange(len(self._surface.position))
-        moved[collapses.start] = collapses.end
+        moved[edges.start[chosen]] = edges.end[chosen]
         keep = np.ones(len(self.faces), np.bool_)
         keep[stars.face[~stars.stays]] = False
         self.faces = moved[self.faces][keep]
         self._face = (np.cumsum(keep) - 1)[self._face]
-        np.add.at(self._quadrics, collapses.q, self._quadrics[collapses.p])
+        np.add.at(self._quadrics, edges.q[chosen], self._quadrics[edges.p[chosen]])
 
 
 def _barycentric(points: Floats, corners: Floats) -> Floats:
