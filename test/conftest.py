@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 # Read by libraries when they are first imported or started, therefore set before any test is.
 os.environ.setdefault('PYOPENGL_PLATFORM', 'egl')
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ.setdefault('XDG_CACHE_HOME', str(ROOT / 'build' / 'cache'))
 os.environ.setdefault('ROS_LOG_DIR', str(ROOT / 'build' / 'ros_log'))
 os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ from synth_detect_ros.dataset.storage import FORMAT
 from synth_detect_ros.errors import UncalibratedCameraError
 from synth_detect_ros.geometry.calibration import read_camera
 from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera
-from synth_detect_ros.rendering.meshes.cad_file import hash_file
-from synth_detect_ros.rendering.meshes.levels import with_levels
+from synth_detect_ros.rendering.meshes.cad_file import hash_file, load_mesh
 from synth_detect_ros.rendering.meshes.mesh import Mesh
+from synth_detect_ros.rendering.meshes.mesh_cache import load_with_levels
 from synth_detect_ros.rendering.objects import ObjectModel, read_objects
 from synth_detect_ros.rendering.primitives import primitives
 
@@ -75,10 +75,9 @@ def read_inputs(config: SynthesizeConfig) -> Inputs:
 
 def _models(path: str, config: SynthesizeConfig) -> list[ObjectModel]:
     """Read an objects file; what pyrender draws, the reference, stays in full detail."""
-    models = read_objects(Path(path))
-    if config.renderer == 'pyrender':
-        return models
-    return [replace(model, mesh=with_levels(model.mesh)) for model in models]
+    return read_objects(
+        Path(path), load_mesh if config.renderer == 'pyrender' else load_with_levels
+    )
 
 
 def _distractors(

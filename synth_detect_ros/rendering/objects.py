@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -56,8 +57,12 @@ class ObjectModel:
     limits: PoseLimits
 
 
-def read_objects(path: Path) -> list[ObjectModel]:
+def read_objects(path: Path, load: Callable[[Path, str], Mesh] = load_mesh) -> list[ObjectModel]:
     """Read an objects file and its CAD files.
+
+    Args:
+        path: the objects file.
+        load: reads a CAD file in a unit: `load_mesh` or `mesh_cache.load_with_levels`.
 
     Raises:
         ConfigError: the file is missing or no list of objects, a key is unknown, a name is
@@ -77,7 +82,7 @@ def read_objects(path: Path) -> list[ObjectModel]:
             raise ConfigError(f'{source}: name and mesh must both be given')
         if options.name in [model.name for model in models]:
             raise ConfigError(f'{source}: the name {options.name!r} is used twice')
-        mesh = load_mesh(path.parent / options.mesh, options.unit)
+        mesh = load(path.parent / options.mesh, options.unit)
         limits = PoseLimits(**options.model_dump(include=set(PoseLimits.model_fields)))
         models.append(ObjectModel(options.name, mesh, limits))
     return models

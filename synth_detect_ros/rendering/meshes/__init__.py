@@ -1,1 +1,1 @@
-"""CAD models: files, surfaces, levels of detail, and solids of the package's own."""
+"""Meshes of CAD models: files, surfaces, levels of detail, and a cache of them on disk."""

@@ -1,0 +1,115 @@
+"""Meshes with their levels of detail, kept on disk: made once a model, read in milliseconds.
+
+The files lie in `synth_detect_ros/meshes` of $XDG_CACHE_HOME (default: ~/.cache) and may be
+deleted at any time. What is read is what would be made: an entry holds the hashes of the model's
+files and of the code that made it, and is made again when one of them is another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from synth_detect_ros.rendering.meshes.cad_file import find_source, hash_file, load_mesh
+from synth_detect_ros.rendering.meshes.levels import with_levels
+from synth_detect_ros.rendering.meshes.mesh import Level, Mesh, MeshPart
+
+logger = logging.getLogger(__name__)
+
+# Entries that are kept; a scan takes some megabytes.
+KEPT = 200
+ARRAYS = ('vertices', 'faces', 'normals', 'colours', 'uv')
+
+
+def load_with_levels(path: Path, unit: str = 'auto') -> Mesh:
+    """Read a CAD file and give it levels of detail, or take both from the cache.
+
+    Args:
+        path: the file.
+        unit: see `cad_file.load_mesh`.
+
+    Raises:
+        MeshError: see `cad_file.load_mesh`.
+    """
+    key = hashlib.sha256(f'{path.resolve()} {unit}'.encode()).hexdigest()
+    home = Path(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'))
+    entry = home / 'synth_detect_ros' / 'meshes' / f'{key}.safetensors'
+    mesh = _read(entry, path.parent)
+    if mesh is None:
+        mesh = with_levels(load_mesh(path, unit))
+        if mesh.levels:  # others are small: read faster than looked up
+            _write(entry, mesh)
+    return mesh
+
+
+def _read(entry: Path, folder: Path) -> Mesh | None:
+    """Return a mesh of the cache; None: it is not there, or its files in `folder` have changed."""
+    try:
+        with safe_open(entry, 'np') as file:
+            facts = json.loads(file.metadata()['facts'])
+            found = {name: hash_file(find_source(folder, name)) for name in facts['sources']}
+            if (facts['code'], facts['sources']) != (_code(), found):
+                return None
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return None
+
+    def part(level: int, number: int) -> MeshPart:
+        columns: dict[str, Any] = {k: arrays.get(f'{level}/{number}/{k}') for k in ARRAYS}
+        return MeshPart(**columns, texture=arrays.get(f'{number}/texture'))
+
+    counts = range(1 + len(facts['errors'])), range(facts['parts'])
+    full, *fewer = (tuple(part(level, number) for number in counts[1]) for level in counts[0])
+    levels = tuple(map(Level, fewer, facts['errors']))
+    mesh = Mesh(full, facts['closed'], levels, facts['sources'])
+    vars(mesh).update(facts['extent'], centre=arrays['centre'], hull=arrays['hull'])
+    return mesh
+
+
+def _write(entry: Path, mesh: Mesh) -> None:
+    """Store a mesh; where that is not possible, the next run makes it again."""
+    arrays = {'centre': mesh.centre, 'hull': mesh.hull}
+    for number, part in enumerate(mesh.parts):
+        arrays[f'{number}/texture'] = part.texture
+    for level, parts in enumerate([mesh.parts, *(level.parts for level in mesh.levels)]):
+        for number, part in enumerate(parts):
+            arrays |= {f'{level}/{number}/{k}': getattr(part, k) for k in ARRAYS}
+    tensors = {k: np.ascontiguousarray(v) for k, v in arrays.items() if v is not None}
+    facts = {
+        'code': _code(),
+        'sources': mesh.sources,
+        'closed': mesh.closed,
+        'parts': len(mesh.parts),
+        'errors': [level.error for level in mesh.levels],
+        'extent': {'diameter': mesh.diameter, 'radius': mesh.radius},
+    }
+    partial = entry.with_suffix(f'.{os.getpid()}')
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, partial, {'facts': json.dumps(facts)})
+        partial.replace(entry)
+        for old in sorted(entry.parent.glob('*.safetensors'), key=os.path.getmtime)[:-KEPT]:
+            old.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        logger.info('%s cannot be written, the next start takes longer: %s', entry, error)
+
+
+@cache
+def _code() -> str:
+    """Return a hash of what makes meshes: the modules of this folder and what they stand on."""
+    versions = [importlib.metadata.version(name) for name in ('numpy', 'Pillow', 'trimesh')]
+    digest = hashlib.sha256(' '.join([*versions, cv2.__version__]).encode())
+    for module in sorted(Path(__file__).parent.glob('*.py')):
+        digest.update(module.read_bytes())
+    return digest.hexdigest()

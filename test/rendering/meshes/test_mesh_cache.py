@@ -1,0 +1,134 @@
+"""The cache of meshes: what comes from it is what would be made, and nothing depends on it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import Image
+
+from synth_detect_ros.errors import MeshError
+from synth_detect_ros.rendering.meshes import mesh_cache
+from synth_detect_ros.rendering.meshes.cad_file import load_mesh
+from synth_detect_ros.rendering.meshes.levels import with_levels
+from synth_detect_ros.rendering.meshes.mesh import Mesh
+from synth_detect_ros.rendering.meshes.mesh_cache import load_with_levels
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the folder of an empty cache."""
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    return tmp_path / 'cache' / 'synth_detect_ros' / 'meshes'
+
+
+@pytest.fixture
+def ball(tmp_path: Path) -> Path:
+    """Return a textured ball with a plain one beside it."""
+    scene = trimesh.Scene()
+    for x, image in ((0.0, Image.new('RGB', (8, 8), (200, 10, 10))), (0.2, None)):
+        part = trimesh.creation.icosphere(subdivisions=3, radius=0.05)
+        material = trimesh.visual.material.SimpleMaterial(image=image, name=f'paint{x}')
+        uv = part.vertices[:, :2] / 0.1 + 0.5
+        part.visual = trimesh.visual.TextureVisuals(uv, material)
+        scene.add_geometry(part.apply_translation((x, 0, 0)))
+    (tmp_path / 'model').mkdir()
+    scene.export(tmp_path / 'model' / 'ball.obj')
+    return tmp_path / 'model' / 'ball.obj'
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the paths of the models that were made, and not taken from the cache."""
+    paths: list[Path] = []
+
+    def load(path: Path, unit: str) -> Mesh:
+        paths.append(path)
+        return load_mesh(path, unit)
+
+    monkeypatch.setattr(mesh_cache, 'load_mesh', load)
+    return paths
+
+
+def assert_same(a: Mesh, b: Mesh) -> None:
+    assert (a.closed, a.sources, a.diameter, a.radius) == (
+        b.closed, b.sources, b.diameter, b.radius,
+    )  # fmt: skip
+    np.testing.assert_array_equal(a.centre, b.centre)
+    np.testing.assert_array_equal(a.hull, b.hull)
+    assert [level.error for level in a.levels] == [level.error for level in b.levels]
+    for one, other in zip((a, *a.levels), (b, *b.levels), strict=True):
+        for part, same in zip(one.parts, other.parts, strict=True):
+            for name, array in vars(part).items():
+                np.testing.assert_array_equal(array, getattr(same, name), strict=array is not None)
+
+
+def test_the_second_time_nothing_is_made(ball: Path, made: list[Path]) -> None:
+    first = load_with_levels(ball, 'm')
+    assert len(first.parts) == 2 and first.levels
+    second = load_with_levels(ball, 'm')
+    assert made == [ball]
+    assert_same(second, first)
+    assert_same(second, with_levels(load_mesh(ball, 'm')))
+    ((number, texture),) = [
+        (k, part.texture) for k, part in enumerate(second.parts) if part.texture is not None
+    ]
+    assert all(level.parts[number].texture is texture for level in second.levels)
+
+
+def test_what_has_changed_is_made_again(
+    ball: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_with_levels(ball, 'm')
+    load_with_levels(ball, 'auto')  # another unit, another entry
+    assert len(made) == 2
+    (texture,) = ball.parent.glob('*.png')
+    Image.new('RGB', (8, 8), (10, 10, 200)).save(texture)
+    textures = [part.texture for part in load_with_levels(ball, 'm').parts]
+    assert len(made) == 3 and any(t is not None and (t == (10, 10, 200)).all() for t in textures)
+    texture.unlink()
+    assert all(part.texture is None for part in load_with_levels(ball, 'm').parts)
+    Image.new('RGB', (8, 8), (10, 10, 200)).save(texture)
+    load_with_levels(ball, 'm')
+    assert len(made) == 5
+    monkeypatch.setattr(mesh_cache, '_code', lambda: 'of the next version')
+    load_with_levels(ball, 'm')
+    assert len(made) == 6
+
+
+def test_a_broken_entry_is_made_again(ball: Path, made: list[Path], folder: Path) -> None:
+    first = load_with_levels(ball, 'm')
+    (entry,) = folder.iterdir()
+    for content in (b'', entry.read_bytes()[:-100], b'\xff' * 200):
+        entry.write_bytes(content)
+        assert_same(load_with_levels(ball, 'm'), first)
+    assert len(made) == 4
+    load_with_levels(ball, 'm')
+    assert len(made) == 4
+
+
+def test_a_folder_that_cannot_be_written_does_no_harm(ball: Path, made: list[Path]) -> None:
+    (ball.parents[1] / 'cache').write_text('a file')
+    for _ in range(2):
+        assert load_with_levels(ball, 'm').levels
+    assert len(made) == 2
+
+
+def test_small_meshes_and_old_entries_are_not_kept(
+    ball: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trimesh.creation.box((0.1, 0.1, 0.1)).export(tmp_path / 'box.stl')
+    assert not load_with_levels(tmp_path / 'box.stl').levels and not folder.exists()
+    monkeypatch.setattr(mesh_cache, 'KEPT', 1)
+    load_with_levels(ball, 'm')
+    (first,) = folder.iterdir()
+    load_with_levels(ball, 'auto')
+    (second,) = folder.iterdir()
+    assert first != second
+
+
+def test_a_missing_file_is_named_whatever_is_cached(ball: Path) -> None:
+    load_with_levels(ball, 'm')
+    ball.unlink()
+    with pytest.raises(MeshError, match=r'ball\.obj: no such CAD file'):
+        load_with_levels(ball, 'm')
