@@ -11,8 +11,6 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from synth_detect_ros.errors import GeometryError
-
 Boxes = NDArray[np.float64]
 
 
@@ -52,34 +50,10 @@ def boxes_of_ids(ids: NDArray[np.integer], count: int) -> Boxes:
     return np.array([box_of_mask(ids == i + 1) for i in range(count)]).reshape(count, 4)
 
 
-def box_of_points(pixels: NDArray[np.float64]) -> Boxes:
-    """Return the box around points given in pixel coordinates.
-
-    Args:
-        pixels: (N, 2) pixel coordinates, N > 0.
-
-    Returns:
-        (4,) float64 box [px, edges].
-
-    Raises:
-        GeometryError: no points.
-    """
-    if not len(pixels):
-        raise GeometryError('a box needs at least one point; got none')
-    edges = edges_from_pixels(pixels)
-    return np.concatenate([edges.min(axis=0), edges.max(axis=0)])
-
-
 def area(boxes: ArrayLike) -> NDArray[np.float64]:
     """Return the areas (N,) [px^2] of (N, 4) boxes; an inverted box has area 0."""
     b = np.asarray(boxes, np.float64).reshape(-1, 4)
     return np.prod(np.clip(b[:, 2:] - b[:, :2], 0, None), axis=1)
-
-
-def clip(boxes: ArrayLike, width: int, height: int) -> Boxes:
-    """Clip (N, 4) boxes to an image of width x height pixels."""
-    b = np.asarray(boxes, np.float64).reshape(-1, 4)
-    return np.clip(b, 0, [width, height, width, height])
 
 
 def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:

@@ -97,8 +97,9 @@ def rectify(
     Source: Hartley & Zisserman 2004, sec. 2.3 and 4.1, the homography of four points.
     """
     plane = corners if camera is None else unproject(camera, corners)[:, :2]
-    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
-    homography = _homography(square, plane)
+    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
+    transform = cv2.getPerspectiveTransform(square, plane.astype(np.float32))
+    homography = np.asarray(transform, np.float64)
     extent = face_extent(corners)
     across, down = (max(1, int(np.ceil(e / n))) for e, n in zip(extent, size, strict=True))
     u = (np.arange(size[0] * across) + 0.5) / (size[0] * across)
@@ -125,15 +126,6 @@ def _lookup(
         points = project(camera, points.reshape(-1, 3)).reshape(len(v), len(u), 2)
     pixels = points.astype(np.float32)
     return np.ascontiguousarray(pixels[..., 0]), np.ascontiguousarray(pixels[..., 1])
-
-
-def _homography(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the (3, 3) homography that maps four points (4, 2) to four others."""
-    rows = []
-    for (x, y), (u, v) in zip(a, b, strict=True):
-        rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
-    solution = np.linalg.solve(np.array(rows), b.reshape(-1))
-    return np.append(solution, 1).reshape(3, 3)
 
 
 def sharpness(face: Image) -> float:

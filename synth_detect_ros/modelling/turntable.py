@@ -18,12 +18,11 @@ MARGIN = 1.15  # distance over the least one at which all of the object is in vi
 PAPER = 255
 
 
-def turntable(mesh: Mesh, renderer: str = 'moderngl') -> NDArray[np.uint8]:
+def turntable(mesh: Mesh) -> NDArray[np.uint8]:
     """Draw an object at a quarter turn each, from above and from below; z is up.
 
     Args:
         mesh: the object.
-        renderer: backend.
 
     Returns:
         (2 * CELL, 4 * CELL, 3) uint8 RGB on white.
@@ -33,7 +32,7 @@ def turntable(mesh: Mesh, renderer: str = 'moderngl') -> NDArray[np.uint8]:
     """
     azimuths = 360.0 / TURNS * (np.arange(TURNS) + 0.5)
     rows = [
-        np.hstack([_view(mesh, azimuth, elevation, renderer) for azimuth in azimuths])
+        np.hstack([_view(mesh, azimuth, elevation) for azimuth in azimuths])
         for elevation in ELEVATIONS_DEG
     ]
     return np.vstack(rows)
@@ -57,12 +56,10 @@ def view_pose(mesh: Mesh, azimuth_deg: float, elevation_deg: float) -> NDArray[n
     return pose
 
 
-def _view(
-    mesh: Mesh, azimuth_deg: float, elevation_deg: float, renderer: str
-) -> NDArray[np.uint8]:
+def _view(mesh: Mesh, azimuth_deg: float, elevation_deg: float) -> NDArray[np.uint8]:
     camera = Camera.from_fov(CELL, CELL, FIELD_OF_VIEW_DEG)
     canvas = Canvas(CELL, CELL)
     pose = view_pose(mesh, azimuth_deg, elevation_deg)
-    canvas.add(get_renderer(renderer).draw(camera, Instance(mesh, pose), Light()))
+    canvas.add(get_renderer().draw(camera, Instance(mesh, pose), Light()))
     alpha = canvas.colour[..., 3:].astype(np.uint16)
     return np.asarray(canvas.colour[..., :3] + (PAPER * (255 - alpha) // 255), np.uint8)

@@ -74,15 +74,8 @@ class _Part:
     """A mesh part on the graphics device."""
 
     program: Any
-    vertices: Any
-    faces: Any
     array: Any
     texture: Any | None
-
-    def release(self) -> None:
-        """Free it; the program stays, and the texture, which levels share."""
-        for thing in (self.array, self.vertices, self.faces):
-            thing.release()
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,15 +93,6 @@ class _Mesh:
     def parts(self, scale: float) -> list[_Part]:
         """Return the coarsest parts whose error stays in the limit at `scale` px/m."""
         return [p for error, p in self.levels if error * scale <= LARGEST_ERROR_PX][-1]
-
-    def release(self) -> None:
-        """Free it."""
-        for part in self.levels[0][1]:
-            if part.texture is not None:
-                part.texture.release()
-        for _, parts in self.levels:
-            for part in parts:
-                part.release()
 
 
 class ModernglRenderer:
@@ -157,13 +141,6 @@ class ModernglRenderer:
             raise RenderingError(f'OpenGL failed: {problem}')
         return layer
 
-    def clear(self) -> None:
-        """Free the meshes and textures that were uploaded."""
-        with self._context:
-            for mesh in self._meshes.values():
-                mesh.release()
-        self._meshes.clear()
-
     def _upload(self, mesh: Mesh) -> _Mesh:
         """Return a mesh on the device, all its levels."""
         if id(mesh) not in self._meshes:
@@ -188,7 +165,7 @@ class ModernglRenderer:
         faces = context.buffer(part.faces.astype(np.uint32))
         layout = WITHOUT_UV if texture is None else WITH_UV
         array = context.vertex_array(program, [(vertices, *layout)], faces)
-        return _Part(program, vertices, faces, array, texture)
+        return _Part(program, array, texture)
 
     def _make_program(self, defines: str) -> Any:
         names = ('mesh.vert', 'mesh.frag')

@@ -166,12 +166,6 @@ class PyrenderRenderer:
             self._scenes[id(mesh)] = mesh, scene, node
         return self._scenes[id(mesh)]
 
-    def clear(self) -> None:
-        """Free the meshes and textures that were uploaded."""
-        self._platform.make_current()
-        self._renderer.delete()
-        self._scenes.clear()
-
 
 def _open_egl() -> Any:
     """Return the first EGL device, from EGL_DEVICE_ID on, on which a context can be made."""

@@ -179,9 +179,6 @@ class Renderer(Protocol):
             RenderingError: OpenGL failed.
         """
 
-    def clear(self) -> None:
-        """Free the meshes and textures that were uploaded."""
-
 
 def fill_outline(depth: NDArray[np.float32], alpha: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Give pixels of the outline that have alpha, but no depth, the nearest depth beside them.

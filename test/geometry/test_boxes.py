@@ -5,7 +5,6 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from synth_detect_ros.errors import GeometryError
 from synth_detect_ros.geometry import boxes
 
 
@@ -47,12 +46,6 @@ def test_pixels_and_edges_are_half_a_pixel_apart_and_inverse():
     np.testing.assert_array_equal(boxes.pixels_from_edges(boxes.edges_from_pixels(pixels)), pixels)
 
 
-def test_box_of_a_pixel_centre_lies_in_the_middle_of_its_pixel():
-    np.testing.assert_array_equal(boxes.box_of_points(np.array([[3, 2]])), [3.5, 2.5, 3.5, 2.5])
-    with pytest.raises(GeometryError, match='at least one point'):
-        boxes.box_of_points(np.zeros((0, 2)))
-
-
 def test_iou_agrees_with_torchvision(some):
     expected = box_iou(torch.from_numpy(some), torch.from_numpy(some[:3])).numpy()
     np.testing.assert_allclose(boxes.iou(some, some[:3]), expected)
@@ -66,13 +59,6 @@ def test_iou_of_empty_boxes_is_zero():
 def test_xywh_and_back_is_the_same(some):
     np.testing.assert_allclose(boxes.xyxy_from_xywh(boxes.xywh_from_xyxy(some)), some)
     assert boxes.xywh_from_xyxy(np.zeros((0, 4))).shape == (0, 4)
-
-
-def test_clipped_boxes_lie_in_the_image(some):
-    clipped = boxes.clip(some - 20, 30, 25)
-    assert clipped.min() >= 0
-    assert clipped[:, [0, 2]].max() <= 30
-    assert clipped[:, [1, 3]].max() <= 25
 
 
 def test_inverted_box_has_no_area():
