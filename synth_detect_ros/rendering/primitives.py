@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synth_detect_ros.rendering.meshes.mesh import Mesh, MeshPart, part_of_corners
+from synth_detect_ros.rendering.meshes.mesh import Mesh, part_of_corners
 from synth_detect_ros.rendering.meshes.surface import twice_area
 from synth_detect_ros.rendering.objects import ObjectModel, PoseLimits
 
@@ -34,7 +34,6 @@ def primitives(
     rng: np.random.Generator,
     photographs: Sequence[Image],
     diameter: float,
-    count: int = COUNT,
 ) -> list[ObjectModel]:
     """Return textured solids of random size, about as large as the objects they stand beside.
 
@@ -43,23 +42,19 @@ def primitives(
         photographs: (H, W, 3) uint8 RGB images whose parts become textures of every other solid;
             without any, all have patterns.
         diameter: of the objects they distract from [m].
-        count: how many.
     """
     shapes: list[Callable[[np.random.Generator], tuple[Points, Points]]] = [box, cylinder, sphere]
     models = []
-    for number in range(count):
+    for number in range(COUNT):
         shape = shapes[number % len(shapes)]
         positions, uv = shape(rng)
         photographic = bool(photographs) and number // len(shapes) % 2 == 0
         texture = _photograph(rng, photographs) if photographic else _pattern(rng)
-        mesh = Mesh((_part(positions * diameter, uv, texture),), closed=True)
+        white = np.full((len(positions), 3), 255, np.uint8)
+        part = part_of_corners(positions * diameter, white, uv.astype(np.float32), texture)
+        mesh = Mesh((part,), closed=True)
         models.append(ObjectModel(f'{shape.__name__}_{number:02d}', mesh, PoseLimits()))
     return models
-
-
-def _part(positions: Points, uv: Points, texture: Image) -> MeshPart:
-    white = np.full((len(positions), 3), 255, np.uint8)
-    return part_of_corners(positions, white, uv.astype(np.float32), texture)
 
 
 def box(rng: np.random.Generator) -> tuple[Points, Points]:

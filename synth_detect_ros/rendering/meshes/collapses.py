@@ -13,10 +13,10 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-# Rounds in which collapses are chosen that share no triangle; few are left out.
+# Rounds in which independent collapses are chosen; few are left out after these.
 TURNS = 4
-# Triangles may not turn by more than this cosine in one collapse.
-LARGEST_TURN = 0.3
+# Least cosine between the normals of a triangle before and after a collapse.
+LEAST_COSINE = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,16 +130,21 @@ class Stars:
         return Stars(owner, *rows)
 
 
-def folds(chosen: Ints, stars: Stars, edges: Edges, faces: Ints, surface: Surface) -> Bools:
-    """Return which collapses turn a triangle over, in space or chart, or join two sheets."""
+def illegal_collapses(
+    chosen: Ints, stars: Stars, edges: Edges, faces: Ints, surface: Surface
+) -> Bools:
+    """Return which collapses flip a triangle, in space or chart, or break the link condition.
+
+    The ends of an edge must have no neighbours in common but the tips of its triangles.
+    Source: Dey, Edelsbrunner, Guha & Nekhayev 1999, "Topology preserving edge contraction".
+    """
     position, chart, points = surface.position, surface.chart, surface.points
     before = faces[stars.face]
     turn = (triangle_normals(position[before]) * triangle_normals(position[stars.after])).sum(
         axis=1
     )
     over = twice_area(chart[before]) * twice_area(chart[stars.after]) <= 0
-    wrong = stars.stays & ((turn < LARGEST_TURN) | over)
-    # Neighbours of both ends: none but the tips of the triangles that go.
+    wrong = stars.stays & ((turn < LEAST_COSINE) | over)
     tips = surface.point[before]
     keys = tips * points + edges.q[chosen[stars.owner], None]
     both = edges.key[np.searchsorted(edges.key, keys).clip(max=len(edges.key) - 1)] == keys
@@ -150,8 +155,8 @@ def folds(chosen: Ints, stars: Stars, edges: Edges, faces: Ints, surface: Surfac
     return (shared != gone) | (np.bincount(stars.owner, wrong, size) > 0)
 
 
-def apart(stars: Stars, collapses: int, faces: int) -> Bools:
-    """Return which collapses are made: none shares a triangle with a cheaper one that is."""
+def independent(stars: Stars, collapses: int, faces: int) -> Bools:
+    """Return a set of collapses that share no triangle, the cheapest first."""
     chosen, waiting = np.zeros(collapses, np.bool_), np.ones(collapses, np.bool_)
     taken = np.zeros(faces, np.bool_)
     for _ in range(TURNS):

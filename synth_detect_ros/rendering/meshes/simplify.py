@@ -2,11 +2,11 @@
 
 A vertex moves onto a neighbour, which keeps what belongs to it: position, texture coordinate and
 colour. Quadrics (Garland & Heckbert 1997) say which collapse is cheap. What it costs is measured
-on points of the original surface, its vertices and the middles of its edges: each keeps its
+on samples of the original surface, its vertices and the middles of long edges: each keeps its
 texture coordinate, and its error is the distance to where the simplified surface shows that
 coordinate (texture deviation, Cohen, Olano & Manocha 1998). So one length bounds the shift of the
-outline and the shift of the texture. Where there is no texture, the surface along the normal
-counts. Many collapses that share no triangle are made at once, so that NumPy does the work.
+outline and the shift of the texture. Where there is no texture, the distance to the surface
+counts. Many collapses that share no triangle are made at once, so that NumPy does the state.
 
 A vertex here is a point of the surface as one chart of the texture has it: a point on a texture
 seam has several. All vertices of a point move along one edge or none does, therefore seams stay
@@ -26,8 +26,8 @@ from synth_detect_ros.rendering.meshes.collapses import (
     Ints,
     Stars,
     Surface,
-    apart,
-    folds,
+    illegal_collapses,
+    independent,
 )
 from synth_detect_ros.rendering.meshes.surface import triangle_normals, twice_area
 
@@ -39,7 +39,7 @@ START = 0.03
 LEAST_GAIN = 0.1
 # Grey levels by which the colour of a point may change.
 COLOUR_TOLERANCE = 6.0
-# The middle of an edge is followed when it is longer than this many error limits.
+# The middle of an edge is a sample when it is longer than this many error limits.
 LONG = 2.0
 
 
@@ -50,25 +50,25 @@ def simplify(surface: Surface, limit: float) -> Iterator[tuple[Ints, float]]:
         surface: what is simplified.
         limit: largest error [m].
     """
-    work = _Work(surface, limit)
+    state = _Simplification(surface, limit)
     for step in limit * STEP ** np.arange(np.ceil(np.log(START) / np.log(STEP)), 1):
-        tabu = np.zeros(0, np.int64)
+        refused = np.zeros(0, np.int64)
         while True:
-            edges = Edges.of(work.faces, surface)
-            cheapest = work.cheapest(edges, float(step), tabu)
-            done, failed = work.collapse(cheapest, edges, float(step))
-            tabu = np.concatenate([tabu, failed])
+            edges = Edges.of(state.faces, surface)
+            cheapest = state.cheapest(edges, float(step), refused)
+            done, failed = state.collapse(cheapest, edges, float(step))
+            refused = np.concatenate([refused, failed])
             if done + len(failed) <= LEAST_GAIN * len(np.unique(edges.p)):
                 break
-        yield work.faces, float(work.error.max(initial=0.0))
+        yield state.faces, float(state.error.max(initial=0.0))
 
 
-class _Work:
-    """The simplified surface, and where on it the points of the original one are.
+class _Simplification:
+    """The simplified surface, and where on it samples of the original one are.
 
     Attributes:
         faces: (F, 3) vertex numbers.
-        error: of each point of the original surface that is followed [m].
+        error: of each sample [m].
     """
 
     def __init__(self, surface: Surface, limit: float) -> None:
@@ -81,7 +81,7 @@ class _Work:
         length = np.linalg.norm(np.diff(surface.position[ends], axis=1)[:, 0], axis=1)
         ends, first = ends[length > LONG * limit], first[length > LONG * limit]
         used, corner = np.unique(surface.faces, return_index=True)
-        # The points that are followed: the triangle they are on, place, texture and colour.
+        # Of each sample: the triangle it is on, place, texture and colour.
         self._face = np.concatenate([corner, first]) // 3
         self._place, self._chart, self._colour = (
             np.concatenate([values[used], values[ends].mean(axis=1)])
@@ -91,7 +91,7 @@ class _Work:
         self._quadrics = self._plane_quadrics()
 
     def _plane_quadrics(self) -> Floats:
-        """Return (P, 4, 4): what sums the squared distances to the planes around each point."""
+        """Return the quadric (P, 4, 4) of each point: squared distances to its planes, summed."""
         normal = triangle_normals(self._surface.position[self.faces])
         offset = -(normal * self._surface.position[self.faces[:, 0]]).sum(axis=1, keepdims=True)
         plane = np.hstack([normal, offset])
@@ -100,15 +100,15 @@ class _Work:
             np.add.at(quadrics, column, plane[:, :, None] * plane[:, None, :])
         return quadrics
 
-    def cheapest(self, edges: Edges, limit: float, tabu: Ints) -> Ints:
+    def cheapest(self, edges: Edges, limit: float, refused: Ints) -> Ints:
         """Return for each point the edge along which it moves at the lowest cost, cheapest first.
 
         Args:
             edges: all there are.
             limit: largest mean distance to the planes around the point [m].
-            tabu: keys of edges that are left out.
+            refused: keys of edges that are left out.
         """
-        rows = np.flatnonzero(edges.free & ~np.isin(edges.key, tabu))
+        rows = np.flatnonzero(edges.free & ~np.isin(edges.key, refused))
         p = edges.p[rows]
         place = np.ones((len(rows), 4))
         place[:, :3] = self._surface.position[edges.end[rows, 0]]
@@ -126,11 +126,11 @@ class _Work:
             How many were collapsed, and the keys of those that cannot be.
         """
         stars = Stars.around(chosen, edges, self.faces, self._surface)
-        folded = folds(chosen, stars, edges, self.faces, self._surface)
-        failed = chosen[folded]
-        chosen, stars = chosen[~folded], stars.without(folded)
-        beaten = ~apart(stars, len(chosen), len(self.faces))
-        chosen, stars = chosen[~beaten], stars.without(beaten)
+        illegal = illegal_collapses(chosen, stars, edges, self.faces, self._surface)
+        failed = chosen[illegal]
+        chosen, stars = chosen[~illegal], stars.without(illegal)
+        crossing = ~independent(stars, len(chosen), len(self.faces))
+        chosen, stars = chosen[~crossing], stars.without(crossing)
         far = self._follow(stars, len(chosen), limit)
         failed = np.concatenate([failed, chosen[far]])
         chosen, stars = chosen[~far], stars.without(far)
@@ -138,12 +138,15 @@ class _Work:
         return len(chosen), edges.key[failed]
 
     def _follow(self, stars: Stars, size: int, limit: float) -> Bools:
-        """Find where the points on `size` stars are afterwards; return which collapses fail."""
+        """Move the samples on the stars of `size` collapses; return which collapses shift too far.
+
+        Those that do keep their samples where they are.
+        """
         row = np.full(len(self.faces), -1)
         row[stars.face] = np.arange(len(stars.face))
         sample = np.flatnonzero(row[self._face] >= 0)
         vertex, owner = stars.vertex[row[self._face[sample]]], stars.owner[row[self._face[sample]]]
-        # A point stays in its chart: it goes to a triangle that had the same vertex.
+        # A sample stays in its chart: it goes to a triangle that had the same vertex.
         stays = np.flatnonzero(stars.stays)
         stays = stays[np.argsort(stars.vertex[stays], kind='stable')]
         low = np.searchsorted(stars.vertex[stays], vertex, 'left')
@@ -165,7 +168,7 @@ class _Work:
         return bad
 
     def _weights(self, sample: Ints, triangles: Ints) -> Floats:
-        """Return where on triangles (N, 3) points (N,) are: by texture, or else by place."""
+        """Return the coordinates (N, 3) of samples (N,) in triangles, by texture or else place."""
         surface = self._surface
         weights = _barycentric(self._chart[sample], surface.chart[triangles])
         bare = np.isnan(self._chart[sample, 0])
@@ -174,7 +177,7 @@ class _Work:
         return weights
 
     def _deviation(self, sample: Ints, triangles: Ints, weights: Floats) -> Floats:
-        """Return how far (N,) points are from where triangles (N, 3) show them [m]."""
+        """Return how far samples (N,) are from where triangles (N, 3) show them [m]."""
         surface = self._surface
         weights = weights.clip(min=0)
         weights /= weights.sum(axis=1, keepdims=True)
@@ -182,7 +185,7 @@ class _Work:
             np.einsum('ni,nij->nj', weights, values[triangles])
             for values in (surface.position, surface.chart, surface.colour)
         )
-        # Where the texture of a point is no longer shown, the nearest that is.
+        # Where the texture of a sample is no longer shown, the nearest that is.
         areas = twice_area(surface.position[triangles]), twice_area(surface.chart[triangles])
         with np.errstate(divide='ignore', invalid='ignore'):
             scale = np.sqrt(areas[0] / np.abs(areas[1]))
