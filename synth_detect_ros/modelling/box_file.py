@@ -120,7 +120,7 @@ def read_box(path: Path) -> Box:
 
     Raises:
         ConfigError: the file is missing or no description of a box, a size is not positive, a
-            face is unknown or stands there twice, a photograph is missing or no image, or its
+            face is unknown, a photograph is missing, no image or listed twice for a face, or its
             corners are no outline of a face.
         GeometryError: the calibration is broken.
     """
@@ -156,7 +156,7 @@ def _face_photos(
         place = f'{source}[{number}]'
         file = folder / Path(options.photo).expanduser()
         if file in [other.path for other in found]:
-            raise ConfigError(f'{place}: {file} stands there twice: one face, one outline')
+            raise ConfigError(f'{place}: {file} is listed twice: a photograph shows a face once')
         if file not in photographs:
             photographs[file] = _read_photograph(file, place)
         image, corners = photographs[file], np.array(options.corners_px, np.float64)

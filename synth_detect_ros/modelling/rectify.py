@@ -42,7 +42,7 @@ def check_corners(corners: NDArray[np.float64], width: int, height: int) -> None
     if (turns < 0).all():
         raise GeometryError(
             'the corners run counter-clockwise: wanted upper left, upper right, lower right, '
-            'lower left as the print reads; a mirrored photograph is no photograph of the face'
+            'lower left as the print reads; mirrored photographs cannot be used'
         )
     if not (turns > 0).all():
         raise GeometryError(
@@ -81,7 +81,7 @@ def rectify(
     """Resample a flat face to a rectangle.
 
     Where the photograph has more pixels than the result, their mean is taken, so that fine print
-    turns grey instead of into patterns.
+    becomes grey and does not alias.
 
     Args:
         photograph: (H, W, 3) uint8 RGB.

@@ -36,7 +36,7 @@ def vary_background(
         frame: (h, w, 3) uint8.
         size: width and height of the result [px].
         config: which of the steps are on.
-        rng: drawn from equally often whatever is on.
+        rng: as many numbers are drawn whatever is switched on.
 
     Returns:
         (size[1], size[0], 3) uint8.

@@ -19,12 +19,12 @@ from synth_detect_ros.rendering.renderer import Instance, Layer, Light, Renderer
 STEP = 4
 # Share of the image beyond each border in which silhouettes are still complete.
 MARGIN = 0.5
-# A ray is true when it projects back to its pixel this well [px]; beyond, distortion models fold.
+# A ray is valid when it projects back to its pixel this well [px]; beyond, distortion models fold.
 TOLERANCE_PX = 0.1
 NEWTON_STEPS = 12
-# Rays farther from the optical axis than this tangent (75 deg) are no picture for a flat image.
+# Rays farther from the optical axis than this tangent (75 deg) are not drawn on an image plane.
 LARGEST_TANGENT = 3.7
-# A point whose pixel looks this far past it [px of the ideal view] lies where the model folds.
+# A point this far from the ray of its own pixel [px of the ideal view] lies where the model folds.
 FOLD_PX = 8.0
 # Resolution of the ideal view over that of the image where the object is, and its bounds.
 OVERSAMPLING = 1.5
@@ -45,9 +45,9 @@ class Lens:
     def sees(self, pixel: NDArray[np.float64]) -> bool:
         """Whether a ray exists that the lens bends to `pixel` (2,)."""
         ray = unproject(self.camera, pixel[None])
-        if self._rays is None:  # without distortion every ray is true
+        if self._rays is None:  # without distortion every ray is valid
             return bool((np.abs(ray[0, :2]) <= LARGEST_TANGENT).all())
-        return bool(_true_rays(self.camera, pixel[None], ray)[0])
+        return bool(_valid_rays(self.camera, pixel[None], ray)[0])
 
     def draw(self, renderer: Renderer, instance: Instance, light: Light) -> Layer | None:
         """Draw one instance alone.
@@ -87,7 +87,7 @@ class Lens:
         )
 
     def _holds(self, points: NDArray[np.float64], directions: NDArray[np.float64]) -> bool:
-        """Whether the ray map holds these points (N, 3): each is where its pixel's ray looks."""
+        """Whether the ray map holds these points (N, 3): each lies on the ray of its pixel."""
         assert self._rays is not None
         height, width = self._rays.shape[:2]
         x, y = np.rint(project(self.camera, points) + _margins(self.camera)).T
@@ -131,7 +131,7 @@ def _ray_map(camera: Camera) -> NDArray[np.float32]:
     v = np.arange(counts[1]) * STEP - margin_y + (STEP - 1) / 2
     pixels = np.stack(np.meshgrid(u, v), axis=2).reshape(-1, 2)
     rays = _refined(camera, pixels, unproject(camera, pixels))
-    rays[~_true_rays(camera, pixels, rays)] = np.nan
+    rays[~_valid_rays(camera, pixels, rays)] = np.nan
     nodes = rays[:, :2].reshape(counts[1], counts[0], 2).astype(np.float32)
     full = cv2.resize(nodes, None, fx=STEP, fy=STEP, interpolation=cv2.INTER_CUBIC)
     return np.asarray(
@@ -144,7 +144,7 @@ def _refined(
 ) -> NDArray[np.float64]:
     """Find by Newton's method the rays (N, 3) that the fixed-point iteration did not."""
     rays = rays.copy()
-    wrong = np.flatnonzero(~_true_rays(camera, pixels, rays))
+    wrong = np.flatnonzero(~_valid_rays(camera, pixels, rays))
     rays[wrong] = unproject(camera.ideal(), pixels[wrong])
     for _ in range(NEWTON_STEPS):
         bounded = np.clip(rays[wrong], -2 * LARGEST_TANGENT, 2 * LARGEST_TANGENT)
@@ -160,10 +160,10 @@ def _refined(
     return rays
 
 
-def _true_rays(
+def _valid_rays(
     camera: Camera, pixels: NDArray[np.float64], rays: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Return (N,) whether each ray projects back to its pixel and is not far off the axis."""
+    """Return (N,) whether each ray projects back to its pixel and is near enough to the axis."""
     with np.errstate(invalid='ignore'):
         usable = (np.abs(rays[:, :2]) <= LARGEST_TANGENT).all(axis=1)
     error = np.full(len(rays), np.inf)

@@ -31,7 +31,7 @@ TEXTURED = '#define HAS_BASE_COLOR_TEX\n'
 VERTEX = np.dtype(
     [('position', 'f4', 3), ('normal', 'f4', 3), ('uv', 'f4', 2), ('colour', 'u1', 4)]
 )
-# How moderngl is told of it: shaders without a texture have no texture coordinates.
+# The layout in moderngl's terms: shaders without a texture have no texture coordinates.
 WITH_UV = '3f 3f 2f 4f1', 'position', 'normal', 'texcoord_0', 'color_0'
 WITHOUT_UV = '3f 3f 2x4 4f1', 'position', 'normal', 'color_0'
 # Samples a pixel, for soft outlines.

@@ -35,10 +35,10 @@ def primitives(
     photographs: Sequence[Image],
     diameter: float,
 ) -> list[ObjectModel]:
-    """Return textured solids of random size, about as large as the objects they stand beside.
+    """Return textured solids of random size, about as large as the objects they distract from.
 
     Args:
-        rng: source of all chance.
+        rng: of shapes, sizes and textures.
         photographs: (H, W, 3) uint8 RGB images whose parts become textures of every other solid;
             without any, all have patterns.
         diameter: of the objects they distract from [m].

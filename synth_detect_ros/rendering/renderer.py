@@ -120,7 +120,7 @@ class Canvas:
         self.colour = np.zeros((height, width, 4), np.uint8)
         self.ids = np.zeros((height, width), np.uint8)
         self.depth = np.full((height, width), np.inf, np.float32)
-        # As depth, but of whatever covers any part of a pixel: who is on top at soft outlines.
+        # As depth, but of whatever covers any part of a pixel: decides the order at soft outlines.
         self._top_depth = self.depth.copy()
         self.layers: list[Layer] = []
         self.visible = np.zeros(0, np.int64)

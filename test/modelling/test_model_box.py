@@ -286,7 +286,7 @@ def broken(content: dict, change: str) -> None:
         ('missing', r'front\[0\]: photo: .*nowhere.jpg: No such file'),
         ('no photo', r'faces\.front\[0\]\.photo: wanted text, got none'),
         ('text', 'is no complete PNG or JPEG'),
-        ('twice', r'front\[1\]: .*front.png stands there twice'),
+        ('twice', r'front\[1\]: .*front.png is listed twice'),
         ('unknown face', "faces.lid: 'lid' is not known. Choose one of top, bottom, front"),
         ('unknown key', "unknown key 'corner'"),
         ('empty face', 'faces.front: wanted photo and corners_px'),

@@ -34,7 +34,7 @@ CHUNK = 1 << 20
 
 
 class SourceFiles:
-    """The files that a CAD file names; trimesh asks for them as for those of its own resolvers.
+    """A resolver for trimesh: reads the files that a CAD file names, and records them.
 
     Attributes:
         file_name: of the CAD file.
