@@ -80,7 +80,8 @@ def atlas(textures: Mapping[str, Image]) -> tuple[Image, dict[str, NDArray[np.fl
         The atlas (H, W, 3) uint8 RGB, and for each face the texture coordinates (4, 2) in [0, 1],
         v upward, of its corners in the order of `face_corners`.
     """
-    gutter = gutter_of(max(max(image.shape) for image in textures.values()))
+    longest = max(max(image.shape) for image in textures.values())
+    gutter = max(round(GUTTER_SHARE * longest), LEAST_GUTTER)
     cell = max(image.shape[1] for image in textures.values()) + 2 * gutter
     rows = [(name, face.opposite) for name, face in list(FACES.items())[::2]]
     height, width = sum(len(textures[name]) + 2 * gutter for name, _ in rows), 2 * cell
@@ -96,11 +97,6 @@ def atlas(textures: Mapping[str, Image]) -> tuple[Image, dict[str, NDArray[np.fl
         bands.append(np.hstack(cells))
         y += len(textures[row[0]]) + 2 * gutter
     return np.vstack(bands), coordinates
-
-
-def gutter_of(side: int) -> int:
-    """Return the texels around each face in an atlas whose longest face has this side [px]."""
-    return max(round(GUTTER_SHARE * side), LEAST_GUTTER)
 
 
 def obj_text(name: str, size: Vector, coordinates: Mapping[str, NDArray[np.float64]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from synth_detect_ros.config.rules import option
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.rendering.meshes.cad_file import load_mesh
 from synth_detect_ros.rendering.meshes.mesh import Mesh
+
+logger = logging.getLogger(__name__)
 
 
 class PoseLimits(Options):
@@ -83,6 +86,8 @@ def read_objects(path: Path, load: Callable[[Path, str], Mesh] = load_mesh) -> l
         if options.name in [model.name for model in models]:
             raise ConfigError(f'{source}: the name {options.name!r} is used twice')
         mesh = load(path.parent / options.mesh, options.unit)
+        for name in [name for name, sha256 in mesh.sources.items() if not sha256]:
+            logger.warning('%s: %s is missing: drawn without it', source, name)
         limits = PoseLimits(**options.model_dump(include=set(PoseLimits.model_fields)))
         models.append(ObjectModel(options.name, mesh, limits))
     return models

@@ -7,7 +7,6 @@ here, by one rule for all formats: smooth over a surface, sharp at its creases.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ from numpy.typing import NDArray
 from synth_detect_ros.errors import MeshError
 from synth_detect_ros.rendering.meshes.mesh import Mesh, MeshPart, part_of_corners
 from synth_detect_ros.rendering.meshes.surface import diameter_of, is_closed
-
-logger = logging.getLogger(__name__)
 
 UNITS = {'m': 1.0, 'mm': 1e-3}
 # Diameters [m] that things in front of a robot's camera have; outside, the unit is wrong.
@@ -125,8 +122,6 @@ def _read_geometries(path: Path) -> tuple[list[Any], Mapping[str, str]]:
         raise MeshError(
             f'{path}: wanted triangles, got none: an empty file or a point cloud cannot be drawn'
         )
-    for name in [name for name, digest in files.sha256.items() if not digest]:
-        logger.warning('%s: %s is missing: drawn without it', path, name)
     return meshes, {path.name: hash_file(path), **files.sha256}
 
 
