@@ -148,14 +148,11 @@ class ModernglRenderer:
                 None if part.texture is None else _texture(self._context, part.texture)
                 for part in mesh.parts
             ]
-            levels = [(0.0, mesh.parts), *((level.error, level.parts) for level in mesh.levels)]
-            self._meshes[id(mesh)] = _Mesh(
-                mesh,
-                [
-                    (error, list(map(self._upload_part, parts, textures)))
-                    for error, parts in levels
-                ],
-            )
+            levels = [
+                (level.error, list(map(self._upload_part, level.parts, textures)))
+                for level in mesh.details
+            ]
+            self._meshes[id(mesh)] = _Mesh(mesh, levels)
         return self._meshes[id(mesh)]
 
     def _upload_part(self, part: MeshPart, texture: Any | None) -> _Part:

@@ -70,6 +70,11 @@ class Mesh:
     levels: tuple[Level, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def details(self) -> tuple[Level, ...]:
+        """The mesh itself, without error, then its levels."""
+        return Level(self.parts, 0.0), *self.levels
+
     @cached_property
     def vertices(self) -> NDArray[np.float32]:
         """The distinct vertices (N, 3) of all parts [m]."""

@@ -82,9 +82,9 @@ def _write(entry: Path, mesh: Mesh) -> None:
     arrays = {'centre': mesh.centre, 'hull': mesh.hull}
     for number, part in enumerate(mesh.parts):
         arrays[f'{number}/texture'] = part.texture
-    for level, parts in enumerate([mesh.parts, *(level.parts for level in mesh.levels)]):
-        for number, part in enumerate(parts):
-            arrays |= {f'{level}/{number}/{k}': getattr(part, k) for k in ARRAYS}
+    for number, level in enumerate(mesh.details):
+        for place, part in enumerate(level.parts):
+            arrays |= {f'{number}/{place}/{k}': getattr(part, k) for k in ARRAYS}
     tensors = {k: np.ascontiguousarray(v) for k, v in arrays.items() if v is not None}
     facts = {
         'code': _code(),
