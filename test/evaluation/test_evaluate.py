@@ -110,7 +110,7 @@ def test_missing_images_are_counted_and_the_first_is_named(labelled, tmp_path):
 def test_a_truncated_image_is_named(labelled, tmp_path):
     path = tmp_path / 'images/1.png'
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(DatasetError, match=r'1\.png: broken'):
+    with pytest.raises(DatasetError, match=r'1\.png: no complete image'):
         evaluate(labelled)
 
 

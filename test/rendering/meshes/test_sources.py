@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -131,8 +130,7 @@ WRITERS: dict[str, tuple[Callable[[Path, str], Path], set[str]]] = {
 def fingerprint(path: Path) -> str:
     """Return that of a data set of this model."""
     folder = path.parent.with_name('run')
-    config = replace(
-        scenes.config(folder),
+    config = scenes.config(folder).replace(
         objects=str(scenes.write_objects(folder, model=path)),
         distractors='',
     )
