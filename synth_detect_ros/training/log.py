@@ -11,10 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from synth_detect_ros.errors import StorageError
 
-COLUMNS = (
-    'step', 'elapsed_s', 'lr', 'loss', 'loss_objectness', 'loss_rpn_box_reg', 'loss_classifier',
-    'loss_box_reg', 'loss_mask',
-)  # fmt: skip
+VALIDATION = ('AP', 'AP50', 'AP75', 'AR100')
 
 
 class RunLog:
@@ -40,9 +37,10 @@ class RunLog:
         self._board.close()
 
     def step(self, step: int, elapsed_s: float, losses: Mapping[str, float], lr: float) -> None:
-        """Add the losses of a step."""
-        row = {'step': step, 'elapsed_s': round(elapsed_s, 2), 'lr': lr, **losses}
-        _append(self._folder / 'log.csv', COLUMNS, row)
+        """Add the losses of a step: `loss`, the sum, and its parts, the same in each step."""
+        row = {'step': step, 'elapsed_s': round(elapsed_s, 2), 'lr': lr, 'loss': losses['loss']}
+        row |= losses
+        _append(self._folder / 'log.csv', row)
         for name, value in losses.items():
             self._board.add_scalar(f'train/{name}', value, step)
         self._board.add_scalar('train/lr', lr, step)
@@ -53,20 +51,20 @@ class RunLog:
             group = {k: v for k, v in metrics.get(kind, {}).items() if isinstance(v, float)}
             if not group:
                 continue
-            columns = ('step', 'kind', 'AP', 'AP50', 'AP75', 'AR100')
-            _append(
-                self._folder / 'validation.csv', columns, {'step': step, 'kind': kind, **group}
-            )
+            row = {'step': step, 'kind': kind, **{name: group.get(name) for name in VALIDATION}}
+            _append(self._folder / 'validation.csv', row)
             for name, value in group.items():
                 self._board.add_scalar(f'validation/{kind}/{name}', value, step)
 
 
-def _append(path: Path, columns: tuple[str, ...], row: Mapping[str, Any]) -> None:
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    """Add a row to a CSV file; its columns are those of the first row."""
     try:
-        new = not path.is_file()
-        with path.open('a', newline='') as file:
-            writer = csv.DictWriter(file, columns, extrasaction='ignore')
-            if new:
+        with path.open('a+', newline='') as file:
+            file.seek(0)
+            header = next(csv.reader(file), None)
+            writer = csv.DictWriter(file, header or list(row), extrasaction='ignore')
+            if header is None:
                 writer.writeheader()
             writer.writerow(row)
     except OSError as error:

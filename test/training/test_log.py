@@ -1,0 +1,39 @@
+"""The log of a run: every loss of every architecture, one row a step, also when resumed."""
+
+import csv
+
+from synth_detect_ros.training.log import RunLog
+
+
+def rows(path):
+    with path.open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_row_holds_every_loss(tmp_path):
+    losses = {'classification': 1.0, 'bbox_regression': 2.0, 'loss': 3.0}
+    with RunLog(tmp_path, 0) as log:
+        log.step(20, 1.234, losses, 0.1)
+        log.step(40, 2.5, losses, 0.2)
+    first, second = rows(tmp_path / 'log.csv')
+    assert list(first)[:4] == ['step', 'elapsed_s', 'lr', 'loss']
+    assert {name: float(first[name]) for name in losses} == losses
+    assert (second['step'], second['lr']) == ('40', '0.2')
+
+
+def test_a_resumed_run_keeps_the_columns_and_drops_later_rows(tmp_path):
+    (tmp_path / 'log.csv').write_text('step,elapsed_s,loss_mask,loss\n20,1,,3\n40,2,,2\n')
+    with RunLog(tmp_path, 20) as log:
+        log.step(30, 1.5, {'loss': 4.0, 'other': 5.0}, 0.1)
+    assert [row['step'] for row in rows(tmp_path / 'log.csv')] == ['20', '30']
+    assert rows(tmp_path / 'log.csv')[1] == {
+        'step': '30', 'elapsed_s': '1.5', 'loss_mask': '', 'loss': '4.0',
+    }  # fmt: skip
+
+
+def test_a_validation_without_numbers_writes_nothing(tmp_path):
+    with RunLog(tmp_path, 0) as log:
+        log.validation(5, {'bbox': {'AP': None}})
+        log.validation(6, {'bbox': {'AP': 0.5, 'AP50': 0.75, 'per_class': {}}})
+    (row,) = rows(tmp_path / 'validation.csv')
+    assert (row['step'], row['kind'], row['AP'], row['AP50']) == ('6', 'bbox', '0.5', '0.75')
