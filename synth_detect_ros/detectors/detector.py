@@ -18,9 +18,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
 
 from synth_detect_ros.config import DetectorConfig
-from synth_detect_ros.detectors.extractors.build import Extractor
+from synth_detect_ros.detectors.extractors.extractor import Extractor
 from synth_detect_ros.detectors.extractors.freezing import Stage
-from synth_detect_ros.detectors.preprocessing import DIVISOR
 from synth_detect_ros.structures import Detections
 
 # `boxes` (N, 4) float [px, edges], `labels` (N,) int64 class indices, and for detectors with masks
@@ -82,7 +81,8 @@ class Detector(nn.Module, ABC):
         divisor: sides are padded to multiples of it [px].
     """
 
-    divisor: int = DIVISOR
+    # So that the maps of a pyramid fit on one another.
+    divisor: int = 32
 
     def __init__(
         self, config: DetectorConfig, classes: Sequence[str], extractor: Extractor

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from synth_detect_ros.bundle import load_bundle
 from synth_detect_ros.detectors.detector import Detector, Found
-from synth_detect_ros.detectors.preprocessing import Preprocessing
 from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.detectors.ssd import SSD
 from synth_detect_ros.devices import choose_device
@@ -25,6 +24,7 @@ from synth_detect_ros.errors import GeometryError
 from synth_detect_ros.geometry.masks import paste_masks
 from synth_detect_ros.inference.fast_path import FastPath, Size
 from synth_detect_ros.inference.one_stage import OneStagePath
+from synth_detect_ros.inference.preprocessing import Preprocessing
 from synth_detect_ros.inference.two_stage import TwoStagePath
 from synth_detect_ros.structures import Detections
 

@@ -16,12 +16,12 @@ from torch import nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
-from synth_detect_ros.detectors.box_head import FastBoxHead, can_be_fast
 from synth_detect_ros.detectors.detector import Found
 from synth_detect_ros.detectors.extractors.folding import fold_batch_norm
 from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.detectors.rfcn import PositionMaps
 from synth_detect_ros.detectors.roi_heads import SecondStageHeads
+from synth_detect_ros.inference.fast_box_head import FastBoxHead, can_be_fast
 from synth_detect_ros.inference.fast_path import FastPath, Size
 
 

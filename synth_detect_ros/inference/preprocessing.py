@@ -14,9 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-# Sides are padded to multiples of it, so that the maps of a pyramid fit on one another.
-DIVISOR = 32
-
 
 class Preprocessing:
     """Turns an image into the network's input.
@@ -37,7 +34,7 @@ class Preprocessing:
         min_side: int,
         max_side: int,
         fixed_size: Sequence[int] | None = None,
-        divisor: int = DIVISOR,
+        divisor: int = 32,
     ) -> None:
         values = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
         table = (values - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)

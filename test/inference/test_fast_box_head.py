@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, TwoMLPHead
 
-from synth_detect_ros.detectors.box_head import FastBoxHead, can_be_fast, group_norm
+from synth_detect_ros.inference.fast_box_head import FastBoxHead, can_be_fast, group_norm
 
 
 def group(channels):

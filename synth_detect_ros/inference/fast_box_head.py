@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
 from torchvision.ops.misc import Conv2dNormActivation
 
-from synth_detect_ros.detectors.winograd import SquareConv, suits
+from synth_detect_ros.inference.winograd import SquareConv, suits
 
 # Proposals at a time: about a MB a layer.
 CHUNK = 50

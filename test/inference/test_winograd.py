@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from synth_detect_ros.detectors.winograd import Axis, SquareConv, suits
+from synth_detect_ros.inference.winograd import Axis, SquareConv, suits
 
 TOLERANCE = 1e-3  # of values of size 1: the transforms lose digits of float32
 

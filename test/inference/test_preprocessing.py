@@ -6,7 +6,7 @@ import torch
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from synth_detect_ros.detectors.detector import to_tensor
-from synth_detect_ros.detectors.preprocessing import Preprocessing
+from synth_detect_ros.inference.preprocessing import Preprocessing
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
