@@ -59,8 +59,8 @@ class PlainBody(nn.Module):
 
     def __init__(self, detector: RCNN) -> None:
         super().__init__()
-        trunk = detector.neck.first_stage.module
-        self.blocks, self.taps, self.pyramid = trunk.blocks, trunk.taps, detector.neck.pyramid
+        chain = detector.neck.first_stage.module
+        self.blocks, self.taps, self.pyramid = chain.blocks, chain.taps, detector.neck.pyramid
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the pyramid's maps."""

@@ -153,8 +153,8 @@ def peer_detector(config: DetectorConfig) -> RCNN:
     """Return the same network made of torchvision's own operators only."""
     torch.manual_seed(0)
     detector = RCNN(config, [f'object{i}' for i in range(CLASSES)])
-    trunk: Any = detector.neck.first_stage.module
-    detector.neck.first_stage = PeerBody(trunk.blocks, trunk.taps)
+    chain: Any = detector.neck.first_stage.module
+    detector.neck.first_stage = PeerBody(chain.blocks, chain.taps)
     own = detector.transform
     detector.transform = GeneralizedRCNNTransform(
         config.min_side, config.max_side, own.image_mean, own.image_std

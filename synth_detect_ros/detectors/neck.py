@@ -1,24 +1,26 @@
-"""Extractor and feature pyramid: what a detector computes once for the whole image."""
+"""What follows the extractor on the whole image: a feature pyramid, or nothing."""
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
-from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from synth_detect_ros.config import DetectorConfig
-from synth_detect_ros.detectors.extractors.build import Extractor
+from synth_detect_ros.detectors.extractors.extractor import Extractor
 
-Maps = dict[str, torch.Tensor]
+# Maps by name, (B, C, H_i, W_i) each, finest first.
+NamedMaps = dict[str, torch.Tensor]
+NormLayer = Callable[[int], nn.Module] | None
 
 
 class Neck(nn.Module):
-    """Extractor and what follows it on the whole image: a pyramid, or nothing.
+    """Extractor, and a pyramid behind it or nothing.
 
     Attributes:
         out_channels: channels of every map that is put out.
@@ -38,21 +40,46 @@ class Neck(nn.Module):
                 norm_layer=norm_layer(config),
             )
 
-    def forward(self, images: torch.Tensor) -> Maps:
-        """Return named maps of (B, 3, H, W) normalised images, finest first."""
-        return self.join(self.first_stage(images))
-
-    def join(self, maps: Sequence[torch.Tensor]) -> Maps:
-        """Return the named maps made of those of the first stage."""
-        if self.training and maps[0].device.type == 'cpu':
-            # The weight gradient of a 3x3 convolution is slow in channels_last.
-            maps = [m.contiguous() for m in maps]
-        named = OrderedDict((str(i), m) for i, m in enumerate(maps))
+    def forward(self, maps: Sequence[torch.Tensor]) -> NamedMaps:
+        """Return the maps for the heads of the (B, C_i, H_i, W_i) maps of the first stage."""
+        named = {str(i): m for i, m in enumerate(in_training_layout(maps, self.training))}
         return named if self.pyramid is None else self.pyramid(named)
 
 
-def norm_layer(config: DetectorConfig) -> Callable[[int], nn.Module] | None:
-    """Return the factory of the normalisation that a configuration asks for."""
+def in_training_layout(maps: Sequence[torch.Tensor], training: bool) -> list[torch.Tensor]:
+    """Return maps as they are, but contiguous for training on a CPU.
+
+    The weight gradient of a 3x3 convolution is slow there in channels_last.
+    """
+    if training and maps[0].device.type == 'cpu':
+        return [m.contiguous() for m in maps]
+    return list(maps)
+
+
+def norm_layer(config: DetectorConfig, group: int = 0) -> NormLayer:
+    """Return the factory of the normalisation that a configuration asks for.
+
+    Args:
+        config: `norm` is read.
+        group: channels in a group of group norm; 0: 32 groups.
+    """
     if config.norm == 'none':
         return None
-    return lambda channels: nn.GroupNorm(math.gcd(32, channels), channels)
+    return lambda channels: nn.GroupNorm(
+        math.gcd(max(channels // group, 1) if group else 32, channels), channels
+    )
+
+
+def conv_stack(channels: int, width: int, count: int, norm: NormLayer) -> nn.Sequential:
+    """Return 3x3 convolutions, each with normalisation and ReLU; none pass maps as they are.
+
+    Args:
+        channels: of the maps that come in.
+        width: channels that each convolution puts out.
+        count: of the convolutions.
+        norm: see `norm_layer`.
+    """
+    widths = [channels] + count * [width]
+    return nn.Sequential(
+        *(Conv2dNormActivation(a, b, 3, norm_layer=norm) for a, b in pairwise(widths))
+    )

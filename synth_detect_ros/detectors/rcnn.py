@@ -19,17 +19,17 @@ from synth_detect_ros.detectors.extractors.build import build_extractor
 from synth_detect_ros.detectors.extractors.freezing import Stage
 from synth_detect_ros.detectors.losses import weigh
 from synth_detect_ros.detectors.neck import Neck
-from synth_detect_ros.detectors.rfcn import PositionMaps, build_position_heads
+from synth_detect_ros.detectors.rfcn import build_position_heads, build_position_maps
 from synth_detect_ros.detectors.roi_heads import build_heads
 from synth_detect_ros.detectors.rpn import ProposalNetwork
 
 
 class RCNN(Detector):
-    """A two-stage detector: regions are proposed, then looked at one by one.
+    """A two-stage detector: proposals, then class, box and mask of each.
 
     Attributes:
-        neck: maps of the image, in which regions are proposed.
-        region_maps: makes of them the maps in which regions are looked at.
+        neck: makes the maps from which proposals come.
+        region_maps: makes of them the maps that the second stage pools from.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class RCNN(Detector):
         count = len(classes) + 1
         self.region_maps: nn.Module = nn.Identity()
         if config.architecture == 'rfcn':
-            self.region_maps = PositionMaps(config, extractor, count)
+            self.region_maps = build_position_maps(config, extractor, count)
             self.roi_heads = build_position_heads(config, extractor.strides[-1], count)
         else:
             self.roi_heads = build_heads(config, extractor, self.neck.out_channels, count)
@@ -61,7 +61,7 @@ class RCNN(Detector):
         self, batch: ImageList, first: Sequence[torch.Tensor], targets: Sequence[Target]
     ) -> dict[str, torch.Tensor]:
         targets = [{**t, 'labels': t['labels'] + 1} for t in targets]
-        maps = self.neck.join(first)
+        maps = self.neck(first)
         proposals, rpn_losses = self.rpn(batch, maps, targets)
         _, box_losses = self.roi_heads(
             self.region_maps(maps), proposals, batch.image_sizes, targets
@@ -69,7 +69,7 @@ class RCNN(Detector):
         return weigh({**rpn_losses, **box_losses}, self.config.loss)
 
     def _find(self, batch: ImageList, first: Sequence[torch.Tensor]) -> list[Found]:
-        maps = self.neck.join(first)
+        maps = self.neck(first)
         proposals, _ = self.rpn(batch, maps)
         found, _ = self.roi_heads(self.region_maps(maps), proposals, batch.image_sizes)
         return list(found)

@@ -17,11 +17,11 @@ from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_loss
 
 from synth_detect_ros.config import DetectorConfig
 from synth_detect_ros.detectors.detector import Target
-from synth_detect_ros.detectors.extractors.build import Extractor
-from synth_detect_ros.detectors.extractors.dilation import drop_strides
+from synth_detect_ros.detectors.extractors.block_chain import drop_strides
+from synth_detect_ros.detectors.extractors.extractor import Extractor
 from synth_detect_ros.detectors.extractors.freezing import Stage
 from synth_detect_ros.detectors.losses import box_loss
-from synth_detect_ros.detectors.neck import Maps, norm_layer
+from synth_detect_ros.detectors.neck import NamedMaps, norm_layer
 from synth_detect_ros.detectors.roi_pooling import RoIPooling
 
 # Side of the crops by default, before a box head of our own and before an extractor's last part.
@@ -77,7 +77,7 @@ class SecondStageHeads(RoIHeads):  # type: ignore[misc]  # torchvision is not ty
 
     def forward(
         self,
-        features: Maps,
+        features: NamedMaps,
         proposals: list[torch.Tensor],
         image_shapes: Sizes,
         targets: Sequence[Target] | None = None,

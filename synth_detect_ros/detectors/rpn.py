@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 from torch.nn import functional
-from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import Conv2dNormActivation
 
 from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.detectors.box_coder import BoxCoder
 from synth_detect_ros.detectors.losses import box_loss
 
 # Share of positive anchors in a minibatch, as far as there are any.

@@ -10,17 +10,22 @@ from collections.abc import Sequence
 
 import torch
 from torch.nn import functional
-from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from synth_detect_ros.config import DetectorConfig
-from synth_detect_ros.detectors.default_boxes import box_shapes, default_boxes
+from synth_detect_ros.detectors.box_coder import BoxCoder
+from synth_detect_ros.detectors.default_boxes import (
+    NONE,
+    box_shapes,
+    default_boxes,
+    hard_negatives,
+    match,
+)
 from synth_detect_ros.detectors.detector import Detector, Found, Target
 from synth_detect_ros.detectors.extractors.build import build_extractor
 from synth_detect_ros.detectors.extractors.freezing import Stage
 from synth_detect_ros.detectors.losses import box_loss, weigh
-from synth_detect_ros.detectors.matching import NONE, hard_negatives, match
 from synth_detect_ros.detectors.ssd_layers import ExtraMaps, Predictors, flatten
 
 # Least side of a detection after clipping, as in torchvision's other detectors [px].
@@ -100,7 +105,7 @@ class SSD(Detector):
         self, batch: ImageList, first: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return (B, D, K + 1) logits, (B, D, 4) codes and the (D, 4) default boxes."""
-        logits, codes = self.head(self.neck.join(first))
+        logits, codes = self.head(self.neck(first))
         height, width = batch.tensors.shape[-2:]
         boxes = self.boxes(logits, (height, width))
         return flatten(logits, self.head.num_classes), flatten(codes, 4), boxes

@@ -6,8 +6,7 @@ norm, as behind every extractor here; the paper's toolchain has batch norm at ba
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -15,7 +14,8 @@ from torch import nn
 from torchvision.ops import Conv2dNormActivation
 
 from synth_detect_ros.config import DetectorConfig, SSDConfig
-from synth_detect_ros.detectors.extractors.build import Extractor
+from synth_detect_ros.detectors.extractors.extractor import Extractor
+from synth_detect_ros.detectors.neck import conv_stack, in_training_layout, norm_layer
 
 # In a group of group norm (Wu & He 2018, table 3). The smallest maps have one cell: 32 groups, as
 # elsewhere, would leave few numbers in a group, and little of them without mean and spread.
@@ -41,7 +41,7 @@ class ExtraMaps(nn.Module):
         self.first_stage = extractor.first_stage
         widths = extra_widths(config.ssd, len(extractor.channels))
         self.channels = (*extractor.channels, *widths)
-        norm = _norm(config)
+        norm = norm_layer(config, GROUP_CHANNELS)
         self.extra = nn.ModuleList(
             nn.Sequential(
                 Conv2dNormActivation(before, width // 2, 1, norm_layer=norm),
@@ -51,16 +51,9 @@ class ExtraMaps(nn.Module):
         )
         _initialise(self.extra)
 
-    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Return all maps of (B, 3, H, W) normalised images, finest first."""
-        return self.join(self.first_stage(images))
-
-    def join(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Return the maps of the first stage, and the extra ones behind them."""
-        joined = list(maps)
-        if self.training and joined[0].device.type == 'cpu':
-            # The weight gradient of a 3x3 convolution is slow in channels_last.
-            joined = [m.contiguous() for m in joined]
+    def forward(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return the (B, C_i, H_i, W_i) maps of the first stage, and the extra ones after them."""
+        joined = in_training_layout(maps, self.training)
         # Where a map has one cell already, as of small images, the weight gradient of PyTorch 2.14
         # in bfloat16 on CPUs is not always a number. Precision costs next to nothing here.
         with torch.autocast(joined[0].device.type, enabled=False):
@@ -88,19 +81,14 @@ class Predictors(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
+        # The names of layers are those of stored weights, here and elsewhere.
         self.trunks, self.logits, self.codes = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        norm, kernel = norm_layer(config, GROUP_CHANNELS), config.ssd.kernel
         for width, count in zip(channels, boxes, strict=True):
-            widths = [width] + config.box_head_convs * [config.fpn_channels]
-            self.trunks.append(
-                nn.Sequential(
-                    *(
-                        Conv2dNormActivation(a, b, 3, norm_layer=_norm(config))
-                        for a, b in pairwise(widths)
-                    )
-                )
-            )
-            self.logits.append(_predictor(widths[-1], count * num_classes, config.ssd.kernel))
-            self.codes.append(_predictor(widths[-1], count * 4, config.ssd.kernel))
+            self.trunks.append(conv_stack(width, config.fpn_channels, config.box_head_convs, norm))
+            last = config.fpn_channels if config.box_head_convs else width
+            self.logits.append(_predictor(last, count * num_classes, kernel))
+            self.codes.append(_predictor(last, count * 4, kernel))
         _initialise(self.trunks)
 
     def forward(
@@ -114,7 +102,7 @@ class Predictors(nn.Module):
         Returns:
             (B, H_i, W_i, A_i * (K + 1)) logits and (B, H_i, W_i, A_i * 4) codes of each map.
         """
-        hidden = [trunk(m) for trunk, m in zip(self.trunks, maps, strict=True)]
+        hidden = [convs(m) for convs, m in zip(self.trunks, maps, strict=True)]
         logits, codes = (
             [layer(h).permute(0, 2, 3, 1) for layer, h in zip(layers, hidden, strict=True)]
             for layers in (self.logits, self.codes)
@@ -136,16 +124,6 @@ def extra_widths(config: SSDConfig, own: int) -> list[int]:
     """Return the channels of the extra maps behind `own` maps of an extractor."""
     count, widths = config.maps - own, config.extra_channels
     return [widths[0]] * (count - len(widths)) + list(widths[-count:])
-
-
-def _norm(config: DetectorConfig) -> Callable[[int], nn.Module] | None:
-    if config.norm == 'none':
-        return None
-    return lambda channels: nn.GroupNorm(_groups(channels), channels)
-
-
-def _groups(channels: int) -> int:
-    return math.gcd(max(channels // GROUP_CHANNELS, 1), channels)
 
 
 def _predictor(channels: int, out: int, kernel: int) -> nn.Conv2d:

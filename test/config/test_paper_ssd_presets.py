@@ -38,7 +38,7 @@ def detector(config):
 def test_image_of_any_shape_is_seen_on_six_maps_of_300_px(name, detector):
     first, frame = detector.features(torch.rand(3, 60, 100))
     assert frame.resized == frame.padded == (300, 300)
-    maps = detector.neck.join(first)
+    maps = detector.neck(first)
     channels = (*CHANNELS[name], 512, 256, 256, 128)
     assert [tuple(m.shape[1:]) for m in maps] == [
         (c, side, side) for c, side in zip(channels, SIDES, strict=True)

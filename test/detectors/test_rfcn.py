@@ -11,7 +11,7 @@ from torch import nn
 from synth_detect_ros.detectors.extractors.build import build_extractor
 from synth_detect_ros.detectors.extractors.freezing import Stage
 from synth_detect_ros.detectors.rcnn import RCNN
-from synth_detect_ros.detectors.rfcn import PositionPooling, Split, Vote, _keep_stride
+from synth_detect_ros.detectors.rfcn import PositionPooling, Vote, _keep_stride
 from synth_detect_ros.errors import ConfigError
 
 OWN = """
@@ -74,7 +74,8 @@ def test_pooling_and_voting_are_those_of_plain_loops(bins, samples):
     corners = rng.uniform(-20, 100, (2, 4, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(1, 60, corners.shape)], axis=2)
     pool = PositionPooling(bins, samples, stride=16)
-    votes = Vote()(pool({'0': torch.tensor(maps).float()}, list(torch.tensor(boxes)), []))
+    pooled = pool({'0': torch.tensor(maps).float()}, list(torch.tensor(boxes)), [])
+    votes = torch.cat(Vote(len(maps[0]) // bins**2)(pooled)[:1], dim=1)
     wanted = [slow_votes(maps[i], b, bins, samples, 16) for i in range(2) for b in boxes[i]]
     np.testing.assert_allclose(votes.numpy(), wanted, atol=1e-5)
 
@@ -84,15 +85,15 @@ def test_autocast_changes_no_vote_and_stops_no_gradient():
     boxes = [torch.tensor([[3.0, 4, 70, 80]])]
     pool = PositionPooling(3, 2, 16)
     with torch.autocast('cpu', torch.bfloat16):
-        votes = Vote()(pool({'0': maps}, boxes, []))
-    assert torch.equal(votes, Vote()(pool({'0': maps}, boxes, [])))
+        votes, _ = Vote(6)(pool({'0': maps}, boxes, []))
+    assert torch.equal(votes, Vote(6)(pool({'0': maps}, boxes, []))[0])
     votes.sum().backward()
     # Six numbers, each a mean of bins whose weights sum to one.
     assert math.isclose(maps.grad.sum(), 6, rel_tol=1e-4)
 
 
 def test_all_classes_share_a_box():
-    logits, codes = Split(3)(torch.arange(14.0).view(2, 7))
+    logits, codes = Vote(3)(torch.arange(14.0).view(2, 7, 1, 1))
     assert logits.tolist() == [[0, 1, 2], [7, 8, 9]]
     assert torch.equal(codes.view(2, 3, 4)[:, 0], codes.view(2, 3, 4)[:, 2])
     assert codes[1, :4].tolist() == [10, 11, 12, 13]
@@ -138,7 +139,7 @@ def test_a_stage_that_cannot_keep_its_map_is_refused():
 
 @pytest.mark.parametrize('counts', [(0, 0), (2, 1)])
 @pytest.mark.parametrize('backbone', ['mobilenet_v2', 'own'])
-def test_losses_train_the_maps_and_the_trunk(tmp_path, backbone, counts):
+def test_losses_train_the_maps_and_what_is_before_them(tmp_path, backbone, counts):
     if backbone == 'own':
         (tmp_path / 'own_net.py').write_text(OWN)
         backbone = f'{tmp_path}/own_net.py:Net'

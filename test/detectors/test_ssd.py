@@ -21,9 +21,9 @@ from tiny import (
 from synth_detect_ros.bundle import load_bundle, save_bundle
 from synth_detect_ros.config import EvaluateConfig, SSDConfig
 from synth_detect_ros.detectors.build import build_detector
+from synth_detect_ros.detectors.default_boxes import NONE, match
 from synth_detect_ros.detectors.detector import to_tensor
 from synth_detect_ros.detectors.extractors.freezing import apply_freeze
-from synth_detect_ros.detectors.matching import NONE, match
 from synth_detect_ros.detectors.ssd import multibox_loss
 from synth_detect_ros.detectors.ssd_layers import extra_widths, flatten
 from synth_detect_ros.errors import ConfigError
@@ -122,7 +122,7 @@ def test_losses_are_those_of_plain_loops(counts):
     for parameter in detector.head.parameters():  # not near zero, or all negatives tie
         torch.nn.init.normal_(parameter, std=0.3)
     batch, wanted = images(len(counts)), targets(*counts)
-    maps = detector.neck(detector.transform(batch)[0].tensors)
+    maps = detector.neck(detector.first_stage(detector.transform(batch)[0].tensors))
     logits, codes = detector.head(maps)
     boxes = detector.boxes(logits, (HEIGHT, WIDTH))
     logits, codes = flatten(logits, 3).detach(), flatten(codes, 4).detach()

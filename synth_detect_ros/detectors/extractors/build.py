@@ -8,14 +8,12 @@ the hub of torchvision or timm, or from a local file, which is checked against t
 from __future__ import annotations
 
 from synth_detect_ros.config import DetectorConfig
-from synth_detect_ros.detectors.extractors.chains import CHAINS
+from synth_detect_ros.detectors.extractors.chain_extractors import CHAINS, chain_extractor
 from synth_detect_ros.detectors.extractors.extractor import Extractor
-from synth_detect_ros.detectors.extractors.feature_map_nets import own_extractor
-from synth_detect_ros.detectors.extractors.timm_networks import timm_extractor
-from synth_detect_ros.detectors.extractors.torchvision_networks import torchvision_extractor
+from synth_detect_ros.detectors.extractors.own_extractors import own_extractor
+from synth_detect_ros.detectors.extractors.timm_extractors import timm_extractor
+from synth_detect_ros.detectors.extractors.torchvision_extractors import torchvision_extractor
 from synth_detect_ros.errors import ConfigError
-
-__all__ = ['Extractor', 'build_extractor']
 
 
 def build_extractor(config: DetectorConfig, *, load: bool = True) -> Extractor:
@@ -35,7 +33,7 @@ def build_extractor(config: DetectorConfig, *, load: bool = True) -> Extractor:
     """
     name = config.backbone
     if name in CHAINS:
-        return CHAINS[name](config, load)
+        return chain_extractor(config, load)
     if name.startswith('torchvision:'):
         return torchvision_extractor(config, load)
     if name.startswith('timm:'):

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from synth_detect_ros.detectors.extractors.freezing import Stage
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 # Of the last map before the second stage, without dilation [px].
 C4_STRIDE = 16
 # Of the maps in front of SSD's extra ones; the second one where there is such a map [px].

@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import logging
 
-from torch import nn
-from torch.fx.experimental.optimization import fuse
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +26,28 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
         the values it computes.
     """
     try:
-        return fuse(_split(copy.deepcopy(module)), inplace=True)
+        return _fold(fx.symbolic_trace(_split(copy.deepcopy(module))))
     except Exception as error:  # whatever a network of anybody's raises when it is traced
         logger.debug('batch norm is not folded: %s', error)
         return module
+
+
+def _fold(traced: fx.GraphModule) -> fx.GraphModule:
+    """Fold each batch norm that is all that uses the output of a convolution."""
+    layers = dict(traced.named_modules())
+    for node in list(traced.graph.nodes):
+        before = node.args[0] if node.args else None
+        if node.op != 'call_module' or not isinstance(before, fx.Node) or len(before.users) > 1:
+            continue
+        norm, conv = layers[node.target], layers.get(str(before.target))
+        plain = type(norm) is nn.BatchNorm2d and norm.track_running_stats
+        if plain and before.op == 'call_module' and type(conv) is nn.Conv2d:
+            traced.add_submodule(str(before.target), fuse_conv_bn_eval(conv, norm))
+            node.replace_all_uses_with(before)
+            traced.graph.erase_node(node)
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+    return traced
 
 
 def _split(module: nn.Module) -> nn.Module:

@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from synth_detect_ros.config import FREEZE_CHOICES, FREEZE_PATTERN
 from synth_detect_ros.detectors.extractors.adapters import Adapter
-from synth_detect_ros.detectors.extractors.block_chain import Trunk
+from synth_detect_ros.detectors.extractors.block_chain import BlockChain
 from synth_detect_ros.detectors.extractors.folding import fold_batch_norm
 from synth_detect_ros.errors import FreezeError
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class Stage(nn.Module):
@@ -57,7 +58,7 @@ class Stage(nn.Module):
         Raises:
             FreezeError: the layers can only be run as a whole, or none ends there.
         """
-        if not isinstance(self.module, Trunk):
+        if not isinstance(self.module, BlockChain):
             raise FreezeError(
                 f'freeze: early:{stride}: this extractor runs as a whole, its layers cannot be '
                 'told apart. Choose first_stage, or a ResNet, mobilenet_v2, efficientnet_lite0 or '
@@ -84,7 +85,7 @@ class Stage(nn.Module):
         super().train(mode and not self.frozen)
         if self.pretrained:
             for layer in self.modules():
-                if isinstance(layer, _BatchNorm):
+                if isinstance(layer, BATCH_NORMS):
                     layer.eval()
         return self
 
@@ -177,31 +178,31 @@ def apply_freeze(model: nn.Module, stages: Mapping[str, Stage], policy: str) -> 
     if not re.fullmatch(FREEZE_PATTERN, policy):
         raise FreezeError(f'freeze: {policy!r} is not known. Choose one of {FREEZE_CHOICES}.')
     name, _, value = policy.partition(':')
-    chosen = {'none': [], 'early': ['first_stage'], 'first_stage': ['first_stage']}.get(
-        name, list(stages)
-    )
-    for key in chosen:
-        if not stages[key].pretrained:
+    names = {'none': [], 'early': ['first_stage'], 'first_stage': ['first_stage']}
+    chosen = {key: stages[key] for key in names.get(name, stages)}
+    for key, stage in chosen.items():
+        if not stage.pretrained:
             raise FreezeError(
                 f'freeze: {policy} would freeze the random weights of {key}. Give pre-trained '
                 'weights (detector.weights: default or a file), or freeze: none.'
             )
-    for key in chosen:
         if name == 'early':
-            stages[key].freeze_early(int(value))
+            stage.freeze_early(int(value))
         else:
-            stages[key].freeze()
+            stage.freeze()
     until, percent = name == 'until', value.endswith('%')
     return FreezeReport(
         policy=policy,
         until_step=int(value) if until and not percent else None,
         until_share=int(value[:-1]) / 100 if until and percent else None,
-        frozen={
-            key: sum(p.numel() for p in stages[key].parameters() if not p.requires_grad)
-            for key in chosen
-        },
-        trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        frozen={key: _count(stage, trainable=False) for key, stage in chosen.items()},
+        trainable=_count(model, trainable=True),
     )
+
+
+def _count(module: nn.Module, *, trainable: bool) -> int:
+    """Return the number of parameters that train, or that do not."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad == trainable)
 
 
 def thaw_at(stages: Mapping[str, Stage], report: FreezeReport, step: int, share: float) -> bool:

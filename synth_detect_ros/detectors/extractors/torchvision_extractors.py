@@ -1,4 +1,4 @@
-"""torchvision's networks by name, as extractors that run as a whole."""
+"""torchvision's networks as extractors that run as a whole."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 
 from synth_detect_ros.config import DetectorConfig
 from synth_detect_ros.detectors.extractors.extractor import Extractor
-from synth_detect_ros.detectors.extractors.feature_map_nets import (
+from synth_detect_ros.detectors.extractors.feature_maps import (
     PROBE,
-    Layout,
-    from_maps,
-    layout_of,
+    MapForm,
+    form_of,
+    map_extractor,
     unknown,
 )
 from synth_detect_ros.detectors.extractors.weights import Hub, fill
@@ -63,11 +63,11 @@ def torchvision_extractor(config: DetectorConfig, load: bool) -> Extractor:
     cut = _extract(net, list(nodes))
     source = fill(cut, config, load, torchvision_hub(name))
     like = torchvision.models.get_model_weights(name)['DEFAULT'].transforms()
-    return from_maps(config, cut, list(nodes.values()), source, like.mean, like.std)
+    return map_extractor(config, cut, list(nodes.values()), source, like.mean, like.std)
 
 
 @torch.no_grad()
-def _maps(net: nn.Module) -> dict[str, Layout]:
+def _maps(net: nn.Module) -> dict[str, MapForm]:
     """Return the last map of each stride by its name in torchvision's feature extraction.
 
     The last one through which all that follows is computed: a map inside a residual block, which
@@ -79,12 +79,12 @@ def _maps(net: nn.Module) -> dict[str, Layout]:
     every = _extract(net, names)
     values: dict[str, Any] = every(torch.zeros(1, 3, *PROBE))
     gates = _gates(every.graph)
-    found: dict[int, tuple[str, Layout]] = {}
+    found: dict[int, tuple[str, MapForm]] = {}
     nodes: Any = every.graph.output_node().args[0]
     for name, node in nodes.items():
-        layout = layout_of(values[name])
-        if node in gates and layout is not None and layout.stride in STRIDES:
-            found[layout.stride] = (name, layout)
+        form = form_of(values[name])
+        if node in gates and form is not None and form.stride in STRIDES:
+            found[form.stride] = (name, form)
     return dict(found[stride] for stride in sorted(found))
 
 

@@ -11,8 +11,8 @@ from tiny import CLASSES, detector_config
 from torch import nn
 
 from synth_detect_ros.detectors.extractors.adapters import Adapter
+from synth_detect_ros.detectors.extractors.block_chain import align
 from synth_detect_ros.detectors.extractors.build import build_extractor
-from synth_detect_ros.detectors.extractors.dilation import align
 from synth_detect_ros.detectors.extractors.freezing import apply_freeze
 from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.detectors.rfcn import _keep_stride

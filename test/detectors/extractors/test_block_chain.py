@@ -7,9 +7,8 @@ import torch
 from tiny import detector_config
 from torch import nn
 
-from synth_detect_ros.detectors.extractors.block_chain import Branches
+from synth_detect_ros.detectors.extractors.block_chain import Branches, align, dilate, drop_strides
 from synth_detect_ros.detectors.extractors.build import build_extractor
-from synth_detect_ros.detectors.extractors.dilation import align, dilate, drop_strides
 
 
 def extractor(backbone, **values):

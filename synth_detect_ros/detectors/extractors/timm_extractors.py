@@ -10,11 +10,11 @@ from torch import nn
 
 from synth_detect_ros.config import DetectorConfig
 from synth_detect_ros.detectors.extractors.extractor import Extractor
-from synth_detect_ros.detectors.extractors.feature_map_nets import (
+from synth_detect_ros.detectors.extractors.feature_maps import (
     PROBE,
-    Layout,
-    from_maps,
-    layout_of,
+    MapForm,
+    form_of,
+    map_extractor,
     unknown,
 )
 from synth_detect_ros.detectors.extractors.weights import UNUSED, Hub, fill
@@ -79,7 +79,7 @@ def timm_extractor(config: DetectorConfig, load: bool) -> Extractor:
     if not timm.is_model(name):
         raise unknown('timm', name, timm.list_models())
     source, weights = config.weights, {}
-    options, layouts = _fitting(timm, name)
+    options, forms = _fitting(timm, name)
     if load and config.weights != 'none':
         whole, source = timm_network(config, name, load)
         # timm knows which layers of an extractor have which weights of the whole network.
@@ -87,7 +87,7 @@ def timm_extractor(config: DetectorConfig, load: bool) -> Extractor:
         weights = {'pretrained': True, 'pretrained_cfg_overlay': overlay}
     net = timm.create_model(name, features_only=True, **options, **weights)
     data: dict[str, Any] = timm.data.resolve_model_data_config(net)
-    return from_maps(config, net, layouts, source, data['mean'], data['std'])
+    return map_extractor(config, net, forms, source, data['mean'], data['std'])
 
 
 def _timm(config: DetectorConfig) -> Any:
@@ -99,14 +99,14 @@ def _timm(config: DetectorConfig) -> Any:
         ) from error
 
 
-def _fitting(timm: Any, name: str) -> tuple[dict[str, Any], list[Layout | None]]:
+def _fitting(timm: Any, name: str) -> tuple[dict[str, Any], list[MapForm | None]]:
     """Return options with which a network takes images of any size, and the form of its maps."""
     errors = []
     for options in ({}, *ANY_SIZE):
         try:
             net = timm.create_model(name, features_only=True, **options).eval()
             with torch.no_grad():
-                return options, [layout_of(m) for m in net(torch.zeros(1, 3, *PROBE))]
+                return options, [form_of(m) for m in net(torch.zeros(1, 3, *PROBE))]
         except Exception as error:  # each network has its own way to refuse options or images
             errors.append(error)
     raise ConfigError(
