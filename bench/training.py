@@ -35,7 +35,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 from torchvision.transforms.functional import pil_to_tensor
 
-from synth_detect_ros.config import AugmentConfig, CacheConfig, DetectorConfig, TrainConfig
+from synth_detect_ros.config import AugmentConfig, CacheConfig, FasterRCNNConfig, TrainConfig
 from synth_detect_ros.dataset.loader import TrainingSet, read_labelled
 from synth_detect_ros.detectors.detector import to_tensor
 from synth_detect_ros.detectors.extractors.freezing import apply_freeze
@@ -52,7 +52,7 @@ BATCH = 2
 PICTURES = 20
 # Steps before the first turn.
 WARM_UP = 3
-BACKBONES = {
+EXTRACTORS = {
     'resnet50': 'train_resnet50_fpn_cached',
     'mobilenet_v2': 'train_mobilenet_v2_cached',
 }
@@ -149,7 +149,7 @@ def freeze_norms(module: nn.Module) -> nn.Module:
     return module
 
 
-def peer_detector(config: DetectorConfig) -> RCNN:
+def peer_detector(config: FasterRCNNConfig) -> RCNN:
     """Return the same network made of torchvision's own operators only."""
     torch.manual_seed(0)
     detector = RCNN(config, [f'object{i}' for i in range(CLASSES)])
@@ -230,14 +230,14 @@ class Turns:
         self.start = time.perf_counter()
 
 
-def prepare(folder: Path, backbone: str, images: int) -> TrainConfig:
+def prepare(folder: Path, extractor: str, images: int) -> TrainConfig:
     """Return a run on `images` files whose cache is full, copies of few pictures.
 
     Computing each entry would take the time of an epoch and tell nothing: a copy of an image has
     the same features. The cache has its real size, and so is read as it would be.
     """
     torch.manual_seed(0)
-    net = getattr(torchvision.models, backbone)()
+    net = getattr(torchvision.models, extractor)()
     weights = folder / 'weights.safetensors'
     save_file({k: v.contiguous() for k, v in net.state_dict().items()}, weights)
     config = TrainConfig(
@@ -245,7 +245,7 @@ def prepare(folder: Path, backbone: str, images: int) -> TrainConfig:
         out=str(folder / 'run'),
         val_share=0.0,
         batch=BATCH,
-        detector=DetectorConfig(backbone=backbone, weights=str(weights)),
+        detector=FasterRCNNConfig(extractor=extractor, weights=str(weights)),
         augment=AugmentConfig(
             flip=False, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, variants=1
         ),
@@ -312,7 +312,7 @@ def epochs(counts: tuple[int, ...], steps: int) -> list[tuple[object, ...]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--backbones', nargs='*', choices=BACKBONES, default=list(BACKBONES))
+    parser.add_argument('--extractors', nargs='*', choices=EXTRACTORS, default=list(EXTRACTORS))
     parser.add_argument('--images', type=int, default=1000, help='in the data set')
     parser.add_argument('--steps', type=int, default=10, help='of a turn')
     parser.add_argument('--turns', type=int, default=3, help='of ours and of the peer')
@@ -323,11 +323,11 @@ def main() -> None:
     images, steps, turns = (40, 2, 1) if args.quick else (args.images, args.steps, args.turns)
     logging.disable(logging.WARNING)
     results = []
-    for backbone in args.backbones:
+    for extractor in args.extractors:
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(prepare(Path(folder), backbone, images), images, steps, turns)
+            found = measure(prepare(Path(folder), extractor, images), images, steps, turns)
         ours, peer = found.pop('ours'), found.pop('peer')
-        name = BACKBONES[backbone]
+        name = EXTRACTORS[extractor]
         results.append(Result(name, ours, peer, 'images/s', 'torchvision loop', found))
     print(results_table(results))
     if args.json:

@@ -204,7 +204,7 @@ def summary(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     kinds = [name.removeprefix('train_') for name in records if name.startswith('train_')]
     metrics = {
         'real': {kind: scores(kind) for kind in kinds},
-        'extractor': chosen('extractor', 'backbone', 'why'),
+        'extractor': chosen('extractor', 'extractor', 'why'),
         'synthesize': chosen('capture', 'frames', 'images', 'images_per_second'),
         'train': {kind: chosen(f'train_{kind}', 'images', 'steps', 'seconds') for kind in kinds},
         'live': chosen('live', 'inference_ms', 'overhead_ms', 'age_ms_p95'),

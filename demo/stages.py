@@ -131,12 +131,12 @@ def extractor(demo: Demo) -> Record:
     if weights:
         if not Path(weights).is_file():
             raise MissingError(f'WEIGHTS: there is no {weights}')
-        found = {'backbone': EXTRACTORS[0], 'weights': weights, 'why': 'WEIGHTS is given'}
+        found = {'extractor': EXTRACTORS[0], 'weights': weights, 'why': 'WEIGHTS is given'}
     else:
         stored = json.loads(memory.read_text()) if memory.is_file() else {}
         found = first_to_be_had(stored)
         memory.write_text(json.dumps(found))
-    print(f'== extractor: {found["backbone"]}, {found["why"]}', flush=True)
+    print(f'== extractor: {found["extractor"]}, {found["why"]}', flush=True)
     seconds = round(time.monotonic() - start, 1)
     return {'key': '', 'seconds': seconds, 'commands': [], 'results': found}
 
@@ -150,26 +150,26 @@ def first_to_be_had(stored: Mapping[str, str]) -> dict[str, str]:
     Raises:
         MissingError: none can be had; the message says what to do.
     """
-    from synth_detect_ros.config import DetectorConfig  # noqa: PLC0415  heavy
+    from synth_detect_ros.config import FasterRCNNConfig  # noqa: PLC0415  heavy
     from synth_detect_ros.detectors.extractors.build import build_extractor  # noqa: PLC0415
     from synth_detect_ros.errors import WeightsError  # noqa: PLC0415
 
-    names = sorted(EXTRACTORS, key=lambda name: name != stored.get('backbone'))
+    names = sorted(EXTRACTORS, key=lambda name: name != stored.get('extractor'))
     before, reasons = socket.getdefaulttimeout(), []
     socket.setdefaulttimeout(HUB_PATIENCE_S)
     try:
         for name in names:
             try:
-                source = build_extractor(DetectorConfig(backbone=name)).source
+                source = build_extractor(FasterRCNNConfig(extractor=name)).source
             except WeightsError as error:
                 reasons.append(str(error))
                 continue
             why = f'its weights come from {source}'
             if reasons:
                 why += f', since {reasons[0].partition(". ")[0]}'
-            if name == stored.get('backbone'):
+            if name == stored.get('extractor'):
                 why = stored['why']
-            return {'backbone': name, 'weights': 'default', 'why': why}
+            return {'extractor': name, 'weights': 'default', 'why': why}
     finally:
         socket.setdefaulttimeout(before)
     raise MissingError(f'no extractor can be had: {reasons[-1]}')
@@ -270,7 +270,7 @@ def train(demo: Demo, images: Record, chosen: Record, detector: str, kind: str) 
     options = {
         **settings['config'],
         'detector.architecture': detector,
-        'detector.backbone': found['backbone'],
+        'detector.extractor': found['extractor'],
         'detector.weights': found['weights'],
     }
 

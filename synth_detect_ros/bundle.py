@@ -19,12 +19,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config.detectors import translate_detector
 from synth_detect_ros.config.options import build, to_mapping
 from synth_detect_ros.detectors.build import build_detector
 from synth_detect_ros.detectors.detector import Detector
 from synth_detect_ros.errors import BundleError, ConfigError, StorageError, WeightsError
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, MODEL = 'weights.safetensors', 'model.yaml'
 
 
@@ -79,7 +80,7 @@ def _describe(detector: Detector, weights_sha256: str) -> dict[str, Any]:
 
 
 def read_bundle_info(folder: Path) -> dict[str, Any]:
-    """Read `model.yaml` of a bundle.
+    """Read `model.yaml` of a bundle; that of format 1 with its detector under today's names.
 
     Raises:
         BundleError: it is missing, broken, or of another format.
@@ -93,13 +94,16 @@ def read_bundle_info(folder: Path) -> dict[str, Any]:
     try:
         info = yaml.safe_load(path.read_text())
         keys = {'format', 'classes', 'detector', 'weights_sha256'}
-        if not isinstance(info, dict) or not keys <= set(info):
+        whole = isinstance(info, dict) and keys <= set(info) and isinstance(info['detector'], dict)
+        if not whole:
             raise BundleError(f'{path}: truncated or edited; wanted the keys {sorted(keys)}')
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BundleError(f'{path}: cannot be read: {error}') from error
+    if info['format'] == 1:
+        return {**info, 'detector': translate_detector(info['detector'])}
     if info['format'] != FORMAT:
         raise BundleError(
-            f'{path}: format {info["format"]}, but this version of synth_detect_ros reads '
+            f'{path}: format {info["format"]}, but this version of synth_detect_ros reads 1 and '
             f'{FORMAT}; train again or install the matching version'
         )
     return info

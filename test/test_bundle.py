@@ -11,6 +11,8 @@ from synth_detect_ros.devices import choose_device
 from synth_detect_ros.errors import BundleError, ConfigError, GeometryError, StorageError
 from synth_detect_ros.inference.predictor import Predictor
 
+BARE = 'format: 1\nclasses: []\ndetector: x\nweights_sha256: x\n'
+
 
 @pytest.fixture
 def bundle(tmp_path):
@@ -83,7 +85,7 @@ def test_truncated_weights_are_noticed(bundle):
         load_bundle(bundle)
 
 
-@pytest.mark.parametrize('text', ['', 'format: 1\n', 'classes: [a\n', '[1, 2]'])
+@pytest.mark.parametrize('text', ['', 'format: 1\n', BARE, 'classes: [a\n', '[1, 2]'])
 def test_broken_model_file_is_noticed(bundle, text):
     (bundle / 'model.yaml').write_text(text)
     with pytest.raises(BundleError, match=r'model\.yaml'):
@@ -125,26 +127,40 @@ def test_absent_gpu_is_named():
         choose_device(f'cuda:{torch.cuda.device_count()}')
 
 
-# Options of a bundle that was written before there were settings of the paper's toolchain.
-BEFORE = (
-    'architecture', 'neck', 'backbone', 'weights', 'pixel_mean', 'pixel_std', 'fpn_channels',
-    'fpn_finest_stride', 'norm', 'box_head_convs', 'box_head_channels', 'anchor_ratios',
-    'anchor_scale', 'min_side', 'max_side', 'proposals', 'rpn_batch', 'box_batch',
-    'score_threshold', 'nms_iou', 'max_detections',
-)  # fmt: skip
-# What they did without being asked.
-MEANT = {
-    'c4_stride': 16, 'anchor_octaves': (0.5, 1.0, 2.0, 4.0), 'rpn_channels': 0, 'rpn_dilation': 1,
-    'rpn_coder': (1.0,) * 4, 'rpn_iou': (0.3, 0.7), 'rpn_candidates': 0, 'rpn_nms_iou': 0.7,
-    'roi_size': 0, 'roi_pool': 1, 'box_coder': (10.0, 10.0, 5.0, 5.0), 'box_iou': 0.5,
+# Options of a bundle as version 0.1 wrote it, and one from before there were the paper's settings.
+NEW_THEN = {
+    'c4_stride': 16, 'adapters': False, 'anchor_octaves': [0.5, 1.0, 2.0, 4.0], 'rpn_channels': 0,
+    'rpn_dilation': 1, 'rpn_coder': [1.0] * 4, 'rpn_iou': [0.3, 0.7], 'rpn_candidates': 0,
+    'rpn_nms_iou': 0.7, 'roi_size': 0, 'position_bins': 3, 'roi_pool': 1, 'fixed_size': None,
+    'box_coder': [10.0, 10.0, 5.0, 5.0], 'box_iou': 0.5,
+    'loss': {
+        'rpn_beta': 1 / 9, 'box_beta': 1 / 9, 'objectness': 1.0, 'rpn_box': 1.0, 'classes': 1.0,
+        'box': 1.0, 'mask': 1.0,
+    },
+    'ssd': {'maps': 6, 'candidates': 400},
+}  # fmt: skip
+BEFORE = {
+    'architecture': 'faster_rcnn', 'neck': 'fpn', 'backbone': 'mobilenet_v2', 'weights': 'none',
+    'pixel_mean': None, 'pixel_std': None, 'fpn_channels': 16, 'fpn_finest_stride': 8,
+    'norm': 'group', 'box_head_convs': 1, 'box_head_channels': 32,
+    'anchor_ratios': [0.5, 1.0, 2.0], 'anchor_scale': 3.0, 'min_side': HEIGHT, 'max_side': 1333,
+    'proposals': 50, 'rpn_batch': 256, 'box_batch': 64, 'score_threshold': 0.0, 'nms_iou': 0.5,
+    'max_detections': 100,
 }  # fmt: skip
 
 
-def test_older_bundle_means_what_it_meant(bundle):
+@pytest.mark.parametrize('more', [{}, NEW_THEN])
+def test_older_bundle_means_what_it_meant(bundle, more):
     now = load_bundle(bundle)[0]
-    stored = yaml.safe_load((bundle / 'model.yaml').read_text())['detector']
-    edit(bundle, detector={key: stored[key] for key in BEFORE})
-    old = load_bundle(bundle)[0]
-    assert {key: getattr(old.config, key) for key in MEANT} == MEANT
+    edit(bundle, format=1, detector={**BEFORE, **more})
+    old, info = load_bundle(bundle)
+    assert old.config == now.config
+    assert info['detector']['extractor'] == 'mobilenet_v2'
     tensor = torch.rand(3, HEIGHT, WIDTH)
     np.testing.assert_array_equal(old.detect([tensor])[0].boxes, now.detect([tensor])[0].boxes)
+
+
+def test_older_bundle_with_an_unknown_option_is_refused(bundle):
+    edit(bundle, format=1, detector={**BEFORE, 'colour': 'blue'})
+    with pytest.raises(BundleError, match=r"cannot be rebuilt: .*unknown key 'colour'"):
+        load_bundle(bundle)

@@ -23,7 +23,7 @@ import run  # noqa: E402
 import stages  # noqa: E402
 from commands import DemoError, MissingError, Runner  # noqa: E402
 
-from synth_detect_ros.config import DetectorConfig  # noqa: E402
+from synth_detect_ros.config import FasterRCNNConfig  # noqa: E402
 from synth_detect_ros.errors import WeightsError  # noqa: E402
 
 GIVEN = material.Given(None, None)
@@ -301,16 +301,16 @@ def test_interrupted_stage_goes_on_where_it_was(demo: stages.Demo) -> None:
 
 
 def offline(*names: str):
-    def build(config: DetectorConfig) -> SimpleNamespace:
-        if config.backbone in names:
-            raise WeightsError(f'{config.backbone} cannot be downloaded (no network). Fetch it.')
-        return SimpleNamespace(source=f'the source of {config.backbone}')
+    def build(config: FasterRCNNConfig) -> SimpleNamespace:
+        if config.extractor in names:
+            raise WeightsError(f'{config.extractor} cannot be downloaded (no network). Fetch it.')
+        return SimpleNamespace(source=f'the source of {config.extractor}')
 
     return build
 
 
 @pytest.mark.parametrize(
-    ('gone', 'backbone', 'why'),
+    ('gone', 'name', 'why'),
     [
         ((), 'mobilenet_v2', 'its weights come from the source of mobilenet_v2'),
         (
@@ -321,13 +321,13 @@ def offline(*names: str):
         ),
     ],
 )
-def test_extractor_falls_back_and_says_why(demo, monkeypatch, capsys, gone, backbone, why) -> None:
+def test_extractor_falls_back_and_says_why(demo, monkeypatch, capsys, gone, name, why) -> None:
     monkeypatch.setattr(
         'synth_detect_ros.detectors.extractors.build.build_extractor', offline(*gone)
     )
     found = stages.extractor(demo)['results']
-    assert (found['backbone'], found['why']) == (backbone, why)
-    assert f'{backbone}, {why}' in capsys.readouterr().out
+    assert (found['extractor'], found['why']) == (name, why)
+    assert f'{name}, {why}' in capsys.readouterr().out
 
 
 def test_extractor_of_an_earlier_run_stays(demo: stages.Demo, monkeypatch) -> None:
@@ -337,7 +337,7 @@ def test_extractor_of_an_earlier_run_stays(demo: stages.Demo, monkeypatch) -> No
     monkeypatch.setattr(where, offline())
     assert stages.extractor(demo)['results'] == first
     monkeypatch.setattr(where, offline('efficientnet_lite0'))
-    assert stages.extractor(demo)['results']['backbone'] == 'mobilenet_v2'
+    assert stages.extractor(demo)['results']['extractor'] == 'mobilenet_v2'
 
 
 def test_without_any_extractor_the_demo_ends(demo: stages.Demo, monkeypatch) -> None:
@@ -391,7 +391,7 @@ def test_metrics_hold_what_every_detector_reached() -> None:
     row = {'boxes': {**SCORES, 'more': 1}, 'masks': None, 'images': 3, 'ms_per_image': 2.0}
     trained = {'images': 7, 'steps': 5, 'seconds': 9.0, 'model': {}}
     records = {
-        'extractor': {'backbone': 'net', 'why': 'because'},
+        'extractor': {'extractor': 'net', 'why': 'because'},
         'capture': {'frames': 4, 'images': 7, 'images_per_second': 3.0},
         'train_frozen': trained,
         'evaluate_frozen': {'box': {**row, 'masks': SCORES}},
@@ -417,10 +417,10 @@ def test_page_shows_every_stage(tmp_path: Path, monkeypatch, whole: bool) -> Non
     tiny.write_dataset(tmp_path / 'capture/dataset', count=3)
     (tmp_path / 'train_frozen/run/log.csv').write_text('elapsed_s,loss\n6,2\n12,1\n')
     freeze = {'frozen': {'first_stage': 2_000_000}, 'trainable': 1_500_000}
-    detector = {'architecture': 'faster_rcnn', 'backbone': 'a <net>'}
+    detector = {'architecture': 'faster_rcnn', 'extractor': 'a <net>'}
     row = {'boxes': SCORES, 'masks': None, 'images': 3, 'ms_per_image': 2.0}
     results = {
-        'extractor': {'backbone': 'net', 'why': 'because'},
+        'extractor': {'extractor': 'net', 'why': 'because'},
         'capture': {'frames': 4, 'images': 7, 'instances': 9, 'images_per_second': 3.0},
         'train_frozen': {
             **{'images': 7, 'steps': 5, 'seconds': 9.0},

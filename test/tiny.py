@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +18,23 @@ from synth_detect_ros.bundle import save_bundle
 from synth_detect_ros.config import DetectorConfig, TrainConfig
 from synth_detect_ros.config.options import build
 from synth_detect_ros.detectors.build import build_detector
+from synth_detect_ros.experiments.grid import merge
 
 WIDTH, HEIGHT = 128, 96
 CLASSES = ('red', 'green')
 COLOURS = ((220, 30, 30), (30, 200, 40))
 TINY_DETECTOR: dict[str, Any] = {
     'weights': 'none',
-    'fpn_channels': 16,
-    'box_head_convs': 1,
-    'box_head_channels': 32,
-    'anchor_scale': 3.0,
+    'channels': 16,
     'min_side': HEIGHT,
-    'proposals': 50,
+    'rpn': {'anchor_scale': 3.0, 'proposals': 50},
+    'box_head': {'convs': 1, 'channels': 32},
 }
-# For SSD, on top of these.
 TINY_SSD: dict[str, Any] = {
     'architecture': 'ssd',
-    'neck': 'extra',
-    'fpn_channels': 32,
-    'ssd': {'extra_channels': [32]},
+    'channels': 32,
+    'convs': 1,
+    'extra_channels': [32],
 }
 
 
@@ -81,14 +80,21 @@ def write_weights(path: Path, name: str = 'mobilenet_v2') -> Path:
     return path
 
 
-def detector_config(**values: Any) -> DetectorConfig:
-    """Return a network that takes milliseconds."""
-    return build(DetectorConfig, {**TINY_DETECTOR, **values})
+def detector_config(**values: Any) -> Any:
+    """Return a network that takes milliseconds; values of groups are merged into it."""
+    return build(DetectorConfig, tiny_detector(values))
+
+
+def tiny_detector(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options over those of a tiny network of the same architecture."""
+    if values.get('architecture') == 'ssd':
+        return merge({'weights': 'none', 'min_side': HEIGHT}, TINY_SSD, values)
+    return merge(TINY_DETECTOR, values)
 
 
 def train_config(dataset: Path, out: Path, **values: Any) -> TrainConfig:
     """Return a run of a few steps; `detector` values are merged into the tiny network."""
-    detector = {**TINY_DETECTOR, **values.pop('detector', {})}
+    detector = tiny_detector(values.pop('detector', {}))
     defaults = dict(
         dataset=str(dataset),
         out=str(out),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from synth_detect_ros.config.options import Options, leaves, read_config
-from synth_detect_ros.config.presets import preset_path
+from synth_detect_ros.config.presets import fit_detector, preset_path
 
 
 def add_options(
@@ -63,4 +63,5 @@ def config_of(args: argparse.Namespace) -> Options:
     path = args.config or args.preset(args)
     if path is not None and not path.is_file() and len(path.parts) == 1 and not path.suffix:
         path = preset_path(path.name)
-    return read_config(cls, path, [*vars(args).get('overrides', ()), *given])
+    adapt = None if args.config else fit_detector  # what nobody asked for refuses nothing
+    return read_config(cls, path, [*vars(args).get('overrides', ()), *given], adapt)

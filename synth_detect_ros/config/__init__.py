@@ -10,6 +10,14 @@ from synth_detect_ros.config.data import (
     ExportConfig,
     ReplayConfig,
 )
+from synth_detect_ros.config.detectors import (
+    DetectorConfig,
+    FasterRCNNConfig,
+    MaskRCNNConfig,
+    RCNNConfig,
+    RFCNConfig,
+    SSDConfig,
+)
 from synth_detect_ros.config.inference import (
     RUNTIME_HELP,
     RUNTIMES,
@@ -17,11 +25,7 @@ from synth_detect_ros.config.inference import (
     EvaluateConfig,
     ExperimentConfig,
 )
-from synth_detect_ros.config.network import (
-    DetectorConfig,
-    LossConfig,
-    SSDConfig,
-)
+from synth_detect_ros.config.network import NetworkConfig
 from synth_detect_ros.config.rendering import (
     BUILTIN,
     BackgroundConfig,
@@ -58,10 +62,14 @@ __all__ = [
     'EvaluateConfig',
     'ExperimentConfig',
     'ExportConfig',
-    'LossConfig',
+    'FasterRCNNConfig',
+    'MaskRCNNConfig',
+    'NetworkConfig',
     'OptimizerConfig',
     'OutputConfig',
     'PoseConfig',
+    'RCNNConfig',
+    'RFCNConfig',
     'ReplayConfig',
     'SSDConfig',
     'SceneConfig',

@@ -11,7 +11,7 @@ A group is an option whose type is another `Options`. Where its type is a union 
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, overload
 
@@ -42,9 +42,10 @@ class Options(BaseModel):
 
     def __init__(self, **values: Any) -> None:
         cls = type(self)
-        for key in keys_in(values):
-            if key in cls.renamed:
-                raise ConfigError(f'unknown key {key!r}; it is called {cls.renamed[key]} now')
+        old = {key: cls.renamed[key] for key in keys_in(values) if key in cls.renamed}
+        if old:
+            problems = (f'unknown key {key!r}; it is called {new} now' for key, new in old.items())
+            raise ConfigError('; '.join(problems))
         for key in values:
             if key not in cls.model_fields:
                 known = ', '.join(sorted(cls.model_fields))
@@ -137,7 +138,10 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def read_config(
-    cls: type[OptionsT], path: Path | None = None, overrides: Sequence[str] = ()
+    cls: type[OptionsT],
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    adapt: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None,
 ) -> OptionsT:
     """Read a configuration from YAML and apply `group.key=value` overrides, values as YAML.
 
@@ -145,12 +149,22 @@ def read_config(
     command line, from the working directory. All of them become absolute, so that a stored
     configuration means the same wherever it is read again.
 
+    Args:
+        cls: the configuration class.
+        path: of the file; None: there is none.
+        overrides: see above.
+        adapt: makes of the file's mapping and that of the overrides what is taken of the file.
+
     Raises:
         ConfigError: see `build`; or an override is not `key=value`.
     """
     mapping: dict[str, Any] = {}
     if path is not None:
         mapping = resolve_paths(cls, read_mapping(path), path.absolute().parent)
+    if adapt is not None:
+        over: dict[str, Any] = {}
+        apply_overrides(over, overrides)
+        mapping = adapt(mapping, over)
     apply_overrides(mapping, overrides)
     mapping = resolve_paths(cls, mapping, Path.cwd())
     source = 'options' if path is None else f'options over {path}' if overrides else str(path)
@@ -222,7 +236,7 @@ def to_yaml(config: Options, indent: int = 0) -> str:
             plain = list(value) if isinstance(value, tuple) else value
             text = yaml.safe_dump(plain, default_flow_style=True, width=10_000)
             text = text.removesuffix('\n').removesuffix('...').strip()
-            choices = f': {" | ".join(rule.choices)}' if rule.choices else ''
+            choices = f': {" | ".join(rule.choices)}' if len(rule.choices) > 1 else ''
             lines.append(f'{pad}{name}: {text}  # {rule.text}{choices}')
     return '\n'.join(lines) + '\n'
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from synth_detect_ros.config.detectors import DetectorConfig
+from synth_detect_ros.config.rules import Group, choose, groups_of, rules_of
 from synth_detect_ros.errors import ConfigError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -44,3 +48,32 @@ def _shipped(folder: str, kind: str, name: str) -> Path:
 def preset_for(device: str) -> Path:
     """Return the preset that suits a device type: `fast_gpu` for `cuda`, else `fast_cpu`."""
     return preset_path('fast_gpu' if device == 'cuda' else 'fast_cpu')
+
+
+def fit_detector(preset: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of a preset without those that another architecture of detector lacks.
+
+    Args:
+        preset: options of `train`.
+        options: that are going to be set over them; `detector.architecture` is read.
+
+    Raises:
+        ConfigError: the architecture is not known.
+    """
+    detector, over = preset.get('detector'), options.get('detector')
+    if not detector or not isinstance(over, Mapping) or 'architecture' not in over:
+        return dict(preset)
+    cls = choose(groups_of(DetectorConfig), {'architecture': over['architecture']})
+    return {**preset, 'detector': _own(cls, detector)}
+
+
+def _own(cls: Group, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a group has, words only if they are legal there."""
+    own: dict[str, Any] = {}
+    for key, rule in rules_of(cls).items():
+        groups, value = groups_of(rule.hint), options.get(key)
+        if groups and isinstance(value, Mapping):
+            own[key] = _own(groups[0], value)
+        elif key in options and (not rule.choices or value in rule.choices):
+            own[key] = value
+    return own

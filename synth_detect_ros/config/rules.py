@@ -188,21 +188,26 @@ def choose(members: Sequence[Group], mapping: Mapping[str, Any]) -> Group:
     word = mapping.get(tag, first[tag].choices[0])
     if word not in list(by_word):
         raise ConfigError(f'{tag}: {word!r} is not known. Choose one of {", ".join(by_word)}.')
-    keys = {other: set(_keys_of(member)) for other, member in by_word.items()}
+    keys = {other: set(keys_of(member)) for other, member in by_word.items()}
+    foreign: dict[str, list[str]] = {}  # keys by the words whose options they are
     for key in keys_in(mapping):
         others = [other for other in keys if key in keys[other]]
-        if others and word not in others:
-            raise ConfigError(
-                f'unknown key {key!r}: it is an option of {tag} {", ".join(others)}, not of {word}'
-            )
+        if others and word not in others and key.rpartition('.')[0] not in foreign:
+            foreign[key] = others
+    if foreign:
+        problems = '; '.join(
+            f'unknown key {key!r}: it is an option of {tag} {", ".join(others)}, not of {word}'
+            for key, others in foreign.items()
+        )
+        raise ConfigError(problems)
     return by_word[word]
 
 
-def _keys_of(cls: Group) -> Iterator[str]:
+def keys_of(cls: Group) -> Iterator[str]:
     """Yield all keys of a configuration class, those in groups with a dot."""
     for name, rule in rules_of(cls).items():
         yield name
-        yield from (f'{name}.{key}' for group in groups_of(rule.hint) for key in _keys_of(group))
+        yield from (f'{name}.{key}' for group in groups_of(rule.hint) for key in keys_of(group))
 
 
 def keys_in(mapping: Mapping[str, Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from synth_detect_ros.config.network import DetectorConfig
+from synth_detect_ros.config.detectors import DetectorConfig, FasterRCNNConfig
 from synth_detect_ros.config.options import Options
 from synth_detect_ros.config.rules import option
 from synth_detect_ros.errors import ConfigError
@@ -91,7 +91,7 @@ class TrainConfig(Options):
     val_every: int = option(0, 'steps between validations; 0: only at the end', low=0)
     checkpoint_every: int = option(500, 'steps between checkpoints', low=1)
     log_every: int = option(20, 'steps between lines of the log', low=1)
-    detector: DetectorConfig = option(DetectorConfig, 'the network')
+    detector: DetectorConfig = option(FasterRCNNConfig, 'the network, by its architecture')
     optimizer: OptimizerConfig = option(OptimizerConfig, 'gradient descent')
     augment: AugmentConfig = option(AugmentConfig, 'changes of a training image')
     cache: CacheConfig = option(CacheConfig, 'features of the frozen first stage on disk')

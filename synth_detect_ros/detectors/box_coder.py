@@ -21,19 +21,19 @@ MAX_LOG = math.log(1000 / 16)
 class BoxCoder:
     """Turns boxes into codes and back; the methods are those that torchvision's networks call.
 
-    Args:
+    Attributes:
         scales: s_x, s_y, s_w and s_h.
     """
 
     def __init__(self, scales: Sequence[float]) -> None:
-        self._scales = tuple(scales)
+        self.scales = tuple(scales)
 
     def encode_single(self, boxes: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
         """Return the (N, 4) codes of (N, 4) boxes, xyxy edges [px], seen from as many others."""
         centres, sizes = _centres_and_sizes(boxes)
         origins, units = _centres_and_sizes(references)
         codes = torch.cat([centres - origins, torch.log(sizes / units)], dim=1)
-        codes = torch.stack([s * c for s, c in zip(self._scales, codes.unbind(1), strict=True)], 1)
+        codes = torch.stack([s * c for s, c in zip(self.scales, codes.unbind(1), strict=True)], 1)
         return torch.cat([codes[:, :2] / units, codes[:, 2:]], dim=1)
 
     def encode(
@@ -45,7 +45,7 @@ class BoxCoder:
     def decode_single(self, codes: torch.Tensor, references: torch.Tensor) -> torch.Tensor:
         """Return the (N, 4) boxes, xyxy edges [px], of (N, 4) codes."""
         origins, units = _centres_and_sizes(references.to(codes.dtype))
-        codes = torch.stack([c / s for s, c in zip(self._scales, codes.unbind(1), strict=True)], 1)
+        codes = torch.stack([c / s for s, c in zip(self.scales, codes.unbind(1), strict=True)], 1)
         centres = codes[:, :2] * units + origins
         halves = 0.5 * (torch.exp(codes[:, 2:].clamp(max=MAX_LOG)) * units)
         return torch.cat([centres - halves, centres + halves], dim=1)

@@ -17,7 +17,7 @@ from torch import nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
 
-from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config import NetworkConfig
 from synth_detect_ros.detectors.extractors.extractor import Extractor
 from synth_detect_ros.detectors.extractors.freezing import Stage
 from synth_detect_ros.structures import Detections
@@ -81,11 +81,12 @@ class Detector(nn.Module, ABC):
         divisor: sides are padded to multiples of it [px].
     """
 
+    config: NetworkConfig
     # So that the maps of a pyramid fit on one another.
     divisor: int = 32
 
     def __init__(
-        self, config: DetectorConfig, classes: Sequence[str], extractor: Extractor
+        self, config: NetworkConfig, classes: Sequence[str], extractor: Extractor
     ) -> None:
         super().__init__()
         self.config = config

@@ -1,13 +1,9 @@
-"""Losses that the stages of a detector have in common, and their weights."""
+"""The loss of boxes, which all stages of all detectors have."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch.nn import functional
-
-from synth_detect_ros.config import LossConfig
 
 
 def box_loss(
@@ -26,15 +22,3 @@ def box_loss(
     """
     total = functional.smooth_l1_loss(deltas, targets, beta=beta, reduction='sum')
     return total / sampled
-
-
-def weigh(losses: Mapping[str, torch.Tensor], config: LossConfig) -> dict[str, torch.Tensor]:
-    """Return the losses of a detector, by torchvision's names, times their weights."""
-    weights = {
-        'loss_objectness': config.objectness,
-        'loss_rpn_box_reg': config.rpn_box,
-        'loss_classifier': config.classes,
-        'loss_box_reg': config.box,
-        'loss_mask': config.mask,
-    }
-    return {name: weights[name] * loss for name, loss in losses.items()}

@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config import NetworkConfig
 from synth_detect_ros.detectors.extractors.extractor import Extractor
 
 # Maps by name, (B, C, H_i, W_i) each, finest first.
@@ -26,16 +26,16 @@ class Neck(nn.Module):
         out_channels: channels of every map that is put out.
     """
 
-    def __init__(self, extractor: Extractor, config: DetectorConfig) -> None:
+    def __init__(self, extractor: Extractor, config: NetworkConfig) -> None:
         super().__init__()
         self.first_stage = extractor.first_stage
         self.pyramid: FeaturePyramidNetwork | None = None
         self.out_channels = extractor.channels[-1]
         if config.neck == 'fpn':
-            self.out_channels = config.fpn_channels
+            self.out_channels = config.channels
             self.pyramid = FeaturePyramidNetwork(
                 list(extractor.channels),
-                config.fpn_channels,
+                config.channels,
                 LastLevelMaxPool(),
                 norm_layer=norm_layer(config),
             )
@@ -56,7 +56,7 @@ def in_training_layout(maps: Sequence[torch.Tensor], training: bool) -> list[tor
     return list(maps)
 
 
-def norm_layer(config: DetectorConfig, group: int = 0) -> NormLayer:
+def norm_layer(config: NetworkConfig, group: int = 0) -> NormLayer:
     """Return the factory of the normalisation that a configuration asks for.
 
     Args:

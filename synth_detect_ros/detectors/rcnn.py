@@ -13,11 +13,10 @@ import torch
 from torch import nn
 from torchvision.models.detection.image_list import ImageList
 
-from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config import RCNNConfig, RFCNConfig
 from synth_detect_ros.detectors.detector import Detector, Found, Target
 from synth_detect_ros.detectors.extractors.build import build_extractor
 from synth_detect_ros.detectors.extractors.freezing import Stage
-from synth_detect_ros.detectors.losses import weigh
 from synth_detect_ros.detectors.neck import Neck
 from synth_detect_ros.detectors.rfcn import build_position_heads, build_position_maps
 from synth_detect_ros.detectors.roi_heads import build_heads
@@ -32,8 +31,14 @@ class RCNN(Detector):
         region_maps: makes of them the maps that the second stage pools from.
     """
 
+    config: RCNNConfig | RFCNConfig
+
     def __init__(
-        self, config: DetectorConfig, classes: Sequence[str], *, load_weights: bool = True
+        self,
+        config: RCNNConfig | RFCNConfig,
+        classes: Sequence[str],
+        *,
+        load_weights: bool = True,
     ) -> None:
         extractor = build_extractor(config, load=load_weights)
         super().__init__(config, classes, extractor)
@@ -41,7 +46,7 @@ class RCNN(Detector):
         self.rpn = ProposalNetwork(config, self.neck.out_channels, extractor.strides)
         count = len(classes) + 1
         self.region_maps: nn.Module = nn.Identity()
-        if config.architecture == 'rfcn':
+        if isinstance(config, RFCNConfig):
             self.region_maps = build_position_maps(config, extractor, count)
             self.roi_heads = build_position_heads(config, extractor.strides[-1], count)
         else:
@@ -66,7 +71,7 @@ class RCNN(Detector):
         _, box_losses = self.roi_heads(
             self.region_maps(maps), proposals, batch.image_sizes, targets
         )
-        return weigh({**rpn_losses, **box_losses}, self.config.loss)
+        return {**rpn_losses, **box_losses}
 
     def _find(self, batch: ImageList, first: Sequence[torch.Tensor]) -> list[Found]:
         maps = self.neck(first)

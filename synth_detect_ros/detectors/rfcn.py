@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torchvision.ops import Conv2dNormActivation, ps_roi_align
 
-from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config import RFCNConfig
 from synth_detect_ros.detectors.extractors.block_chain import align, dilate
 from synth_detect_ros.detectors.extractors.extractor import C4_STRIDE, Extractor
 from synth_detect_ros.detectors.extractors.folding import fold_batch_norm
@@ -54,7 +54,7 @@ class PositionMaps(nn.Module):
 
 
 def build_position_maps(
-    config: DetectorConfig, extractor: Extractor, num_classes: int
+    config: RFCNConfig, extractor: Extractor, num_classes: int
 ) -> PositionMaps:
     """Return the position-sensitive maps that a configuration asks for.
 
@@ -69,14 +69,14 @@ def build_position_maps(
     channels, norm = extractor.channels[-1], norm_layer(config)
     if extractor.second_stage is not None:
         base = C4_STRIDE // extractor.strides[-1]
-        trunk: nn.Module = _keep_stride(extractor.second_stage, channels, config.backbone, base)
+        trunk: nn.Module = _keep_stride(extractor.second_stage, channels, config.extractor, base)
         channels = extractor.second_channels
     else:
-        trunk = conv_stack(channels, config.fpn_channels, config.box_head_convs, norm)
-        channels = config.fpn_channels if config.box_head_convs else channels
-    width = config.box_head_channels
+        trunk = conv_stack(channels, config.channels, config.box_head.convs, norm)
+        channels = config.channels if config.box_head.convs else channels
+    width = config.box_head.channels
     reduce = Conv2dNormActivation(channels, width, 1, norm_layer=norm)
-    maps = nn.Conv2d(width, (num_classes + 4) * config.position_bins**2, 1)
+    maps = nn.Conv2d(width, (num_classes + 4) * config.box_head.bins**2, 1)
     nn.init.normal_(maps.weight, std=0.01)
     nn.init.zeros_(maps.bias)  # type: ignore[arg-type]  # it has one
     return PositionMaps(trunk, reduce, maps)
@@ -147,9 +147,7 @@ class Vote(nn.Module):
         return logits, codes.repeat(1, self.num_classes)
 
 
-def build_position_heads(
-    config: DetectorConfig, stride: int, num_classes: int
-) -> SecondStageHeads:
+def build_position_heads(config: RFCNConfig, stride: int, num_classes: int) -> SecondStageHeads:
     """Return the second stage of R-FCN; sampling, losses and detections are Faster R-CNN's.
 
     Args:
@@ -157,6 +155,7 @@ def build_position_heads(
         stride: of the map [px].
         num_classes: with background.
     """
-    samples = max((config.roi_size or SAMPLES) // config.position_bins, 1)
-    pooling = PositionPooling(config.position_bins, samples, stride)
+    bins = config.box_head.bins
+    samples = max((config.box_head.roi_size or SAMPLES) // bins, 1)
+    pooling = PositionPooling(bins, samples, stride)
     return SecondStageHeads(config, pooling, nn.Identity(), Vote(num_classes))

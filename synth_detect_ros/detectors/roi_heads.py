@@ -15,7 +15,7 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCN
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_loss
 
-from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config import MaskRCNNConfig, RCNNConfig, RFCNConfig
 from synth_detect_ros.detectors.detector import Target
 from synth_detect_ros.detectors.extractors.block_chain import drop_strides
 from synth_detect_ros.detectors.extractors.extractor import Extractor
@@ -58,22 +58,28 @@ class SecondStageHeads(RoIHeads):  # type: ignore[misc]  # torchvision is not ty
     """
 
     def __init__(
-        self, config: DetectorConfig, pool: nn.Module, head: nn.Module, predictor: nn.Module
+        self,
+        config: RCNNConfig | RFCNConfig,
+        pool: nn.Module,
+        head: nn.Module,
+        predictor: nn.Module,
     ) -> None:
+        box = config.box_head
         super().__init__(
             pool,
             head,
             predictor,
-            fg_iou_thresh=config.box_iou,
-            bg_iou_thresh=config.box_iou,
-            batch_size_per_image=config.box_batch,
+            fg_iou_thresh=box.iou,
+            bg_iou_thresh=box.iou,
+            batch_size_per_image=box.batch,
             positive_fraction=POSITIVE,
-            bbox_reg_weights=config.box_coder,
+            bbox_reg_weights=box.coder,
             score_thresh=config.score_threshold,
             nms_thresh=config.nms_iou,
             detections_per_img=config.max_detections,
         )
-        self._beta = config.loss.box_beta
+        self._config = box
+        self._mask_weight = getattr(config, 'mask_weight', 0.0)
 
     def forward(
         self,
@@ -101,7 +107,7 @@ class SecondStageHeads(RoIHeads):  # type: ignore[misc]  # torchvision is not ty
             positive = [torch.where(label > 0)[0] for label in labels]
             boxes = [b[p] for b, p in zip(proposals, positive, strict=True)]
             masks = self.mask_head(self.mask_roi_pool(features, boxes, image_shapes))
-            losses['loss_mask'] = maskrcnn_loss(
+            losses['loss_mask'] = self._mask_weight * maskrcnn_loss(
                 self.mask_predictor(masks), boxes,
                 [t['masks'] for t in targets], [t['labels'] for t in targets],
                 [m[p] for m, p in zip(matches, positive, strict=True)],
@@ -114,14 +120,16 @@ class SecondStageHeads(RoIHeads):  # type: ignore[misc]  # torchvision is not ty
         """Return the losses of (R, K + 1) logits and (R, 4 (K + 1)) deltas."""
         positive = torch.where(labels > 0)[0]
         of_class = deltas.reshape(len(labels), -1, 4)[positive, labels[positive]]
+        config = self._config
+        box = box_loss(of_class, codes[positive], config.beta, len(labels))
         return {
-            'loss_classifier': functional.cross_entropy(logits, labels),
-            'loss_box_reg': box_loss(of_class, codes[positive], self._beta, len(labels)),
+            'loss_classifier': config.class_weight * functional.cross_entropy(logits, labels),
+            'loss_box_reg': config.box_weight * box,
         }
 
 
 def build_heads(
-    config: DetectorConfig, extractor: Extractor, channels: int, num_classes: int
+    config: RCNNConfig, extractor: Extractor, channels: int, num_classes: int
 ) -> SecondStageHeads:
     """Return the second stage that a configuration asks for.
 
@@ -133,21 +141,22 @@ def build_heads(
     """
     names = [str(i) for i in range(len(extractor.strides))]
     second = extractor.second_stage
-    size = config.roi_size or (ROI_SIZE if second is None else C4_ROI_SIZE)
-    pool = RoIPooling(names, size, config.roi_pool)
+    box = config.box_head
+    size = box.roi_size or (ROI_SIZE if second is None else C4_ROI_SIZE)
+    pool = RoIPooling(names, size, box.roi_pool)
     if second is not None:
-        if config.roi_pool > 1:
+        if box.roi_pool > 1:
             drop_strides(second)
         head: nn.Module = SecondStageHead(second)
         width = extractor.second_channels
     else:
-        width = config.box_head_channels
-        convs = [config.fpn_channels] * config.box_head_convs
+        width = box.channels
+        convs = [config.channels] * box.convs
         head = FastRCNNConvFCHead(
             (channels, pool.side, pool.side), convs, [width], norm_layer=norm_layer(config)
         )
     heads = SecondStageHeads(config, pool, head, FastRCNNPredictor(width, num_classes))
-    if config.architecture == 'mask_rcnn':
+    if isinstance(config, MaskRCNNConfig):
         heads.mask_roi_pool = RoIPooling(names, MASK_ROI_SIZE)
         layers = [MASK_CHANNELS] * 4
         heads.mask_head = MaskRCNNHeads(channels, layers, 1, norm_layer=norm_layer(config))

@@ -15,7 +15,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import Conv2dNormActivation
 
-from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config import RCNNConfig, RFCNConfig
 from synth_detect_ros.detectors.box_coder import BoxCoder
 from synth_detect_ros.detectors.losses import box_loss
 
@@ -57,30 +57,32 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvisi
     """Anchors, head, and the choice of proposals.
 
     Args:
-        config: `proposals`, `loss.rpn_beta` and what starts with `anchor` or `rpn` are read.
+        config: `neck` and `rpn` are read.
         channels: of the maps.
         strides: of the maps of the extractor [px].
     """
 
-    def __init__(self, config: DetectorConfig, channels: int, strides: Sequence[int]) -> None:
+    def __init__(
+        self, config: RCNNConfig | RFCNConfig, channels: int, strides: Sequence[int]
+    ) -> None:
         anchors = _anchors(config, strides)
         count = anchors.num_anchors_per_location()[0]
-        head = ProposalHead(channels, count, config.rpn_channels or channels, config.rpn_dilation)
-        kept = config.proposals
-        candidates = config.rpn_candidates
+        rpn = config.rpn
+        head = ProposalHead(channels, count, rpn.channels or channels, rpn.dilation)
+        kept, candidates = rpn.proposals, rpn.candidates
         super().__init__(
             anchors,
             head,
-            fg_iou_thresh=config.rpn_iou[1],
-            bg_iou_thresh=config.rpn_iou[0],
-            batch_size_per_image=config.rpn_batch,
+            fg_iou_thresh=rpn.iou[1],
+            bg_iou_thresh=rpn.iou[0],
+            batch_size_per_image=rpn.batch,
             positive_fraction=POSITIVE,
             pre_nms_top_n={'training': candidates or 2 * kept, 'testing': candidates or kept},
             post_nms_top_n={'training': kept, 'testing': kept},
-            nms_thresh=config.rpn_nms_iou,
+            nms_thresh=rpn.nms_iou,
         )
-        self.box_coder = BoxCoder(config.rpn_coder)
-        self._beta = config.loss.rpn_beta
+        self.box_coder = BoxCoder(rpn.coder)
+        self._config = rpn
 
     def compute_loss(
         self,
@@ -105,16 +107,19 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvisi
             objectness.flatten()[sampled], torch.cat(labels)[sampled]
         )
         wanted = torch.cat(targets)[positive]
-        return objectness_loss, box_loss(deltas[positive], wanted, self._beta, len(sampled))
+        config = self._config
+        boxes = box_loss(deltas[positive], wanted, config.beta, len(sampled))
+        return config.objectness_weight * objectness_loss, config.box_weight * boxes
 
 
-def _anchors(config: DetectorConfig, strides: Sequence[int]) -> AnchorGenerator:
+def _anchors(config: RCNNConfig | RFCNConfig, strides: Sequence[int]) -> AnchorGenerator:
     """Return the anchors: one size for each map of a pyramid, several for a single map."""
+    rpn = config.rpn
     if config.neck == 'fpn':
         levels = [*strides, strides[-1] * 2]  # the last one is the pyramid's max pool
-        sizes = [[config.anchor_scale * stride] for stride in levels]
+        sizes = [[rpn.anchor_scale * stride] for stride in levels]
     else:
-        base = config.anchor_scale * strides[0]
-        sizes = [[base * octave for octave in config.anchor_octaves]]
+        base = rpn.anchor_scale * strides[0]
+        sizes = [[base * octave for octave in rpn.anchor_octaves]]
     rounded = tuple(tuple(round(side) for side in level) for level in sizes)
-    return AnchorGenerator(rounded, (config.anchor_ratios,) * len(rounded))
+    return AnchorGenerator(rounded, (rpn.anchor_ratios,) * len(rounded))

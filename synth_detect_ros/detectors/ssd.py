@@ -13,7 +13,7 @@ from torch.nn import functional
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
-from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config import SSDConfig
 from synth_detect_ros.detectors.box_coder import BoxCoder
 from synth_detect_ros.detectors.default_boxes import (
     NONE,
@@ -25,7 +25,7 @@ from synth_detect_ros.detectors.default_boxes import (
 from synth_detect_ros.detectors.detector import Detector, Found, Target
 from synth_detect_ros.detectors.extractors.build import build_extractor
 from synth_detect_ros.detectors.extractors.freezing import Stage
-from synth_detect_ros.detectors.losses import box_loss, weigh
+from synth_detect_ros.detectors.losses import box_loss
 from synth_detect_ros.detectors.ssd_layers import ExtraMaps, Predictors, flatten
 
 # Least side of a detection after clipping, as in torchvision's other detectors [px].
@@ -40,19 +40,20 @@ class SSD(Detector):
         head: what is predicted on them.
     """
 
+    config: SSDConfig
     # The network sees 300 x 300 pixels as they are; no map has to fit on another.
     divisor = 1
 
     def __init__(
-        self, config: DetectorConfig, classes: Sequence[str], *, load_weights: bool = True
+        self, config: SSDConfig, classes: Sequence[str], *, load_weights: bool = True
     ) -> None:
         extractor = build_extractor(config, load=load_weights)
         super().__init__(config, classes, extractor)
         self.neck = ExtraMaps(extractor, config)
-        self._shapes = box_shapes(config.ssd)
+        self._shapes = box_shapes(config)
         counts = [len(shapes) for shapes in self._shapes]
         self.head = Predictors(config, self.neck.channels, counts, len(classes) + 1)
-        self._coder = BoxCoder(config.box_coder)
+        self._coder = BoxCoder(config.coder)
 
     @property
     def first_stage(self) -> Stage:
@@ -86,7 +87,7 @@ class SSD(Detector):
         """
         config = self.config
         scores = logits.float().softmax(dim=1)[:, 1:]
-        best = scores.topk(min(config.ssd.candidates, len(scores)), dim=0)
+        best = scores.topk(min(config.candidates, len(scores)), dim=0)
         kept = best.values > config.score_threshold
         values, chosen = best.values[kept], best.indices[kept]
         labels = torch.arange(1, scores.shape[1] + 1, device=scores.device).expand_as(kept)[kept]
@@ -115,8 +116,7 @@ class SSD(Detector):
     ) -> dict[str, torch.Tensor]:
         logits, codes, boxes = self._predict(batch, first)
         labels, wanted = self._assign(boxes, targets)
-        losses = multibox_loss(logits.float(), codes.float(), labels, wanted, self.config)
-        return weigh(losses, self.config.loss)
+        return multibox_loss(logits.float(), codes.float(), labels, wanted, self.config)
 
     def _assign(
         self, boxes: torch.Tensor, targets: Sequence[Target]
@@ -124,7 +124,7 @@ class SSD(Detector):
         """Return (B, D) labels, 0 for background, and the (P, 4) codes of those that are not."""
         labels, codes = [], []
         for target in targets:
-            matches = match(target['boxes'], boxes, self.config.box_iou)
+            matches = match(target['boxes'], boxes, self.config.iou)
             positive = matches != NONE
             own = torch.zeros_like(matches)
             own[positive] = target['labels'][matches[positive]] + 1
@@ -144,7 +144,7 @@ def multibox_loss(
     codes: torch.Tensor,
     labels: torch.Tensor,
     wanted: torch.Tensor,
-    config: DetectorConfig,
+    config: SSDConfig,
 ) -> dict[str, torch.Tensor]:
     """Return the losses of classes and boxes over the number of positives.
 
@@ -156,14 +156,14 @@ def multibox_loss(
         codes: (B, D, 4).
         labels: (B, D), 0 for background.
         wanted: (P, 4) codes of the boxes with another label, image by image.
-        config: `ssd.negatives`, `ssd.min_negatives` and `loss.box_beta` are read.
+        config: negatives, beta and weights are read.
     """
     positive = labels > 0
     count = max(int(positive.sum()), 1)
     costs = functional.cross_entropy(logits.transpose(1, 2), labels, reduction='none')
-    ssd = config.ssd
-    negative = hard_negatives(costs.detach(), positive, ssd.negatives, ssd.min_negatives)
+    negative = hard_negatives(costs.detach(), positive, config.negatives, config.min_negatives)
+    boxes = box_loss(codes[positive], wanted, config.beta, count)
     return {
-        'loss_classifier': costs[positive | negative].sum() / count,
-        'loss_box_reg': box_loss(codes[positive], wanted, config.loss.box_beta, count),
+        'loss_classifier': config.class_weight * (costs[positive | negative].sum() / count),
+        'loss_box_reg': config.box_weight * boxes,
     }

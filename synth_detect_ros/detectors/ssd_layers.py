@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torchvision.ops import Conv2dNormActivation
 
-from synth_detect_ros.config import DetectorConfig, SSDConfig
+from synth_detect_ros.config import SSDConfig
 from synth_detect_ros.detectors.extractors.extractor import Extractor
 from synth_detect_ros.detectors.neck import conv_stack, in_training_layout, norm_layer
 
@@ -36,10 +36,10 @@ class ExtraMaps(nn.Module):
         channels: of each map, finest first.
     """
 
-    def __init__(self, extractor: Extractor, config: DetectorConfig) -> None:
+    def __init__(self, extractor: Extractor, config: SSDConfig) -> None:
         super().__init__()
         self.first_stage = extractor.first_stage
-        widths = extra_widths(config.ssd, len(extractor.channels))
+        widths = extra_widths(config, len(extractor.channels))
         self.channels = (*extractor.channels, *widths)
         norm = norm_layer(config, GROUP_CHANNELS)
         self.extra = nn.ModuleList(
@@ -74,7 +74,7 @@ class Predictors(nn.Module):
 
     def __init__(
         self,
-        config: DetectorConfig,
+        config: SSDConfig,
         channels: Sequence[int],
         boxes: Sequence[int],
         num_classes: int,
@@ -83,10 +83,10 @@ class Predictors(nn.Module):
         self.num_classes = num_classes
         # The names of layers are those of stored weights, here and elsewhere.
         self.trunks, self.logits, self.codes = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        norm, kernel = norm_layer(config, GROUP_CHANNELS), config.ssd.kernel
+        norm, kernel = norm_layer(config, GROUP_CHANNELS), config.kernel
         for width, count in zip(channels, boxes, strict=True):
-            self.trunks.append(conv_stack(width, config.fpn_channels, config.box_head_convs, norm))
-            last = config.fpn_channels if config.box_head_convs else width
+            self.trunks.append(conv_stack(width, config.channels, config.convs, norm))
+            last = config.channels if config.convs else width
             self.logits.append(_predictor(last, count * num_classes, kernel))
             self.codes.append(_predictor(last, count * 4, kernel))
         _initialise(self.trunks)

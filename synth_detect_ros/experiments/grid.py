@@ -49,7 +49,7 @@ class Setup(Options):
     cameras: tuple[CameraSetup, ...] = option((), 'at least one')
     train: dict[str, Any] = option(dict, 'options of `train` for all cells')
     extractors: dict[str, Any] = option(
-        dict, 'detector options for cells with this backbone, for example where its weights are'
+        dict, 'detector options for cells with this extractor, for example where its weights are'
     )
 
 

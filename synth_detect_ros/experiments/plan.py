@@ -19,7 +19,7 @@ from typing import Any
 from synth_detect_ros import __version__
 from synth_detect_ros.config import SynthesizeConfig, TrainConfig
 from synth_detect_ros.config.options import Options, build, read_mapping, to_mapping
-from synth_detect_ros.config.presets import preset_path
+from synth_detect_ros.config.presets import fit_detector, preset_path
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.grid import CameraSetup, Cell, Grid, Setup, merge
 
@@ -112,10 +112,11 @@ def _train_options(
     """Join the options of a cell: preset, extractor, setup, grid, cell, budget."""
     options = merge(setup.train, grid.train, cell.train, budget)
     preset = options.pop('preset', '')
-    below = read_mapping(preset_path(preset)) if preset else {}
+    below = fit_detector(read_mapping(preset_path(preset)), options) if preset else {}
     detector = merge(below, options).get('detector', {})
-    extractor = setup.extractors.get(detector.get('backbone', TrainConfig().detector.backbone), {})
-    stands_for = {key: extractor[key] for key in extractor if key == 'backbone'}
+    name = detector.get('extractor', TrainConfig().detector.extractor)
+    extractor = setup.extractors.get(name, {})
+    stands_for = {key: extractor[key] for key in extractor if key == 'extractor'}
     return merge(below, {'detector': extractor}, options, {'detector': stands_for})
 
 
@@ -190,7 +191,7 @@ def class_names(camera: CameraSetup) -> tuple[str, ...]:
 
 def _files_of(train: TrainConfig) -> list[str]:
     """Return digests of the files that a run reads: with other contents it is another run."""
-    extractor = train.detector.backbone.rpartition(':')[0]
+    extractor = train.detector.extractor.rpartition(':')[0]
     paths = (train.detector.weights, extractor, train.val_annotations)
     return [file_digest(Path(path)) for path in paths if path and Path(path).is_file()]
 

@@ -102,7 +102,7 @@ class TwoStagePath(FastPath[RegionOutputs]):
         self._rpn, self._heads = detector.rpn, detector.roi_heads
         self._head = _box_head(detector.roi_heads, device)
         self._anchors: tuple[list[Size], list[torch.Tensor]] = ([], [])
-        self.proposals = self._trained_proposals = detector.config.proposals
+        self.proposals = self._trained_proposals = detector.config.rpn.proposals
 
     def keep_proposals(self, count: int) -> None:
         """Pass this many proposals an image to the second stage; 0: as many as in training."""

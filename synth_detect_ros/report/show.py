@@ -140,7 +140,7 @@ def describe_bundle(info: dict[str, Any]) -> str:
     """Return what a bundle is and where it came from."""
     detector = info['detector']
     lines = [
-        f'trained model: {detector["architecture"]}, {detector["neck"]}, {detector["backbone"]}',
+        f'trained model: {detector["architecture"]}, {detector["neck"]}, {detector["extractor"]}',
         f'  classes: {", ".join(info["classes"])}',
     ]
     for key in ('extractor_weights', 'freeze', 'training', 'dataset', 'metrics'):

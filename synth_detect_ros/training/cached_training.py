@@ -166,7 +166,6 @@ def features_key(detector: Detector, images: TrainingSet, dtype: str, *, amp: bo
     facts: dict[str, Any] = {
         'format': FORMAT,
         'network': repr(stage),
-        'neck': [config.neck, config.fpn_finest_stride],
         'sides': [config.min_side, config.max_side, *(config.fixed_size or ())],
         'mean': list(detector.transform.image_mean),
         'std': list(detector.transform.image_std),

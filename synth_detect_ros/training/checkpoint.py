@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from synth_detect_ros.config import TrainConfig
+from synth_detect_ros.config.detectors import translate_detector
 from synth_detect_ros.config.options import build, read_mapping, to_mapping
 from synth_detect_ros.detectors.detector import Detector
 from synth_detect_ros.errors import ConfigError, StorageError
@@ -72,7 +73,9 @@ def refuse_other_run(config: TrainConfig) -> None:
     if not stored.is_file():
         return
     mine = _flat(to_mapping(config))
-    theirs = _flat(to_mapping(build(TrainConfig, read_mapping(stored), str(stored))))
+    begun = read_mapping(stored)
+    begun['detector'] = translate_detector(begun.get('detector', {}))
+    theirs = _flat(to_mapping(build(TrainConfig, begun, str(stored))))
     names = {**mine, **theirs}
     differ = [k for k in names if k not in RESUMABLE and theirs.get(k) != mine.get(k)]
     if differ:

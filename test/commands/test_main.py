@@ -92,13 +92,13 @@ def test_printed_configuration_reads_back_as_it_is(capsys, tmp_path, command):
 def test_flags_win_over_set_and_set_wins_over_the_file(capsys, tmp_path):
     path = tmp_path / 'c.yaml'
     path.write_text('steps: 1\nbatch: 1\nseed: 1\namp: true\n')
-    sets = ['--set', 'batch=2', '--set', 'seed=2', '--set', 'detector.backbone=resnet50']
+    sets = ['--set', 'batch=2', '--set', 'seed=2', '--set', 'detector.extractor=resnet50']
     text = printed_config(
         capsys, 'train', '--config', str(path), *sets, '--seed', '3', '--no-amp', '--freeze=none'
     )
     for line in ('steps: 1', 'batch: 2', 'seed: 3', 'amp: false', 'freeze: none'):
         assert f'\n{line}  #' in text
-    assert '  backbone: resnet50  #' in text
+    assert '  extractor: resnet50  #' in text
 
 
 def test_paths_of_flags_are_relative_to_the_working_directory(capsys, tmp_path, monkeypatch):

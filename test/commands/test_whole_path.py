@@ -100,9 +100,9 @@ def test_an_interrupted_training_leaves_a_model_and_status_130(
 
 def test_unknown_key_of_a_file_is_named_with_the_file(tmp_path, capsys):
     path = tmp_path / 'c.yaml'
-    path.write_text('detector: {bacbone: resnet18}\n')
+    path.write_text('detector: {extracter: resnet18}\n')
     line = fails(capsys, 'train', '--config', path)
-    assert str(path) in line and "unknown key 'bacbone'" in line and 'backbone' in line
+    assert str(path) in line and "unknown key 'extracter'" in line and 'extractor,' in line
 
 
 @pytest.mark.parametrize('command', ['synthesize', 'train', 'evaluate', 'detect'])

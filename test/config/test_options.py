@@ -133,12 +133,12 @@ def test_freeze_dial_lists_its_positions():
 
 def test_stride_of_a_single_map_is_one_of_two():
     with pytest.raises(ConfigError, match='c4_stride: 12 is not known'):
-        config.DetectorConfig(c4_stride=12)
+        config.RFCNConfig(c4_stride=12)
 
 
 def test_crop_must_be_as_large_as_what_is_pooled():
-    with pytest.raises(ConfigError, match='roi_pool: 4 leaves nothing'):
-        config.DetectorConfig(roi_size=3, roi_pool=4)
+    with pytest.raises(ConfigError, match=r'box_head\.roi_pool: 4 leaves nothing'):
+        config.FasterRCNNConfig(box_head={'roi_size': 3, 'roi_pool': 4})
 
 
 def test_real_validation_needs_images_and_annotations():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import CLASSES
 
-from synth_detect_ros.config import LossConfig, TrainConfig
+from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.config.options import read_config
 from synth_detect_ros.config.presets import preset_path
 from synth_detect_ros.detectors.build import build_detector
@@ -61,7 +61,7 @@ def test_first_stage_proposes_as_in_the_table(name, detector):
     conv = network.head.conv[0][0]
     assert (conv.out_channels, conv.kernel_size) == (512, (3, 3))
     assert conv.dilation == (dilation, dilation)
-    assert network.box_coder.weights == SCALE
+    assert network.box_coder.scales == SCALE
     assert (network.nms_thresh, network.proposal_matcher.high_threshold) == (0.7, 0.7)
     assert network.proposal_matcher.low_threshold == 0.3
     sampler = network.fg_bg_sampler
@@ -77,7 +77,8 @@ def test_second_stage_looks_as_in_the_table(name, detector):
     assert crops.shape == (1, 2, seen, seen)
     if 'rfcn' in name:
         assert heads.box_roi_pool.bins * heads.box_roi_pool.samples == crop
-        assert heads.box_head(crops).shape == (1, 2)
+        logits, _ = heads.box_predictor(heads.box_head(crops))
+        assert logits.shape == (1, 2)
         return
     assert heads.box_roi_pool.output_size == (crop, crop)
     crops = torch.rand(1, detector.neck.out_channels, seen, seen)
@@ -107,9 +108,11 @@ def test_second_stage_chooses_as_in_the_table(name, detector):
 
 
 def test_losses_are_weighed_as_in_the_table(config):
-    mask = 4.0 if config.detector.architecture == 'mask_rcnn' else 1.0
-    wanted = LossConfig(rpn_beta=1, box_beta=1, rpn_box=2, objectness=1, box=2, classes=1)
-    assert config.detector.loss == wanted.replace(mask=mask)
+    detector = config.detector
+    rpn, box = detector.rpn, detector.box_head
+    assert (rpn.beta, rpn.objectness_weight, rpn.box_weight) == (1, 1, 2)
+    assert (box.beta, box.class_weight, box.box_weight) == (1, 1, 2)
+    assert detector.architecture != 'mask_rcnn' or detector.mask_weight == 4
 
 
 def test_rate_falls_to_a_tenth_twice(config):
@@ -130,6 +133,6 @@ def test_images_are_flipped_and_nothing_else(config):
 
 def test_first_stage_is_frozen_and_nothing_normalised_behind_it(name, config, detector):
     assert config.freeze == 'first_stage'
-    assert config.detector.backbone == name.split('rcnn_')[-1].removeprefix('paper_rfcn_')
+    assert config.detector.extractor == name.split('rcnn_')[-1].removeprefix('paper_rfcn_')
     assert detector.has_masks == name.startswith('paper_mask')
     assert not any(isinstance(m, torch.nn.GroupNorm) for m in detector.modules())

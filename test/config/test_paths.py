@@ -56,13 +56,13 @@ def test_home_is_expanded(tmp_path, monkeypatch):
 
 
 def test_a_word_is_no_path_unless_such_a_file_lies_beside_the_configuration(tmp_path):
-    path = write(tmp_path, 'detector: {weights: none, backbone: net.py:build}\n')
+    path = write(tmp_path, 'detector: {weights: none, extractor: net.py:build}\n')
     words = read_config(TrainConfig, path).detector
-    assert (words.weights, words.backbone) == ('none', 'net.py:build')
+    assert (words.weights, words.extractor) == ('none', 'net.py:build')
     (tmp_path / 'net.py').touch()
     (tmp_path / 'none').touch()
     files = read_config(TrainConfig, path).detector
-    assert files.backbone == f'{tmp_path}/net.py:build'
+    assert files.extractor == f'{tmp_path}/net.py:build'
     assert files.weights == f'{tmp_path}/none'
 
 

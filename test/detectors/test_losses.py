@@ -16,11 +16,9 @@ from synth_detect_ros.detectors.rpn import ProposalNetwork
 
 SCALE = (10.0, 10.0, 5.0, 5.0)
 TOOLCHAIN = {
-    'rpn_coder': SCALE,
-    'box_coder': SCALE,
-    'loss': {'rpn_beta': 1.0, 'box_beta': 1.0},
-    'rpn_batch': 10000,  # all of them, so that nothing is left to chance
-    'box_batch': 10000,
+    # All of the batch, so that nothing is left to chance.
+    'rpn': {'coder': SCALE, 'beta': 1.0, 'batch': 10000},
+    'box_head': {'coder': SCALE, 'beta': 1.0, 'batch': 10000},
 }
 
 
@@ -87,7 +85,9 @@ def same_chance(call):
 
 def test_losses_are_torchvisions_by_default():
     torch.manual_seed(0)
-    detector = RCNN(detector_config(architecture='mask_rcnn', box_batch=16), CLASSES).train()
+    detector = RCNN(
+        detector_config(architecture='mask_rcnn', box_head={'batch': 16}), CLASSES
+    ).train()
     network, heads = detector.rpn, detector.roi_heads
     values = (
         torch.randn(80, 1), torch.randn(80, 4), [torch.arange(80) % 3 - 1.0], [torch.randn(80, 4)],
@@ -95,7 +95,7 @@ def test_losses_are_torchvisions_by_default():
     ours = same_chance(lambda: network.compute_loss(*values))
     theirs = same_chance(lambda: RegionProposalNetwork.compute_loss(network, *values))
     torch.testing.assert_close(ours, theirs)
-    maps = detector.neck(torch.rand(1, 3, HEIGHT, WIDTH))
+    maps = detector.neck(detector.first_stage(torch.rand(1, 3, HEIGHT, WIDTH)))
     objects = {**target(2), 'labels': torch.tensor([1, 2])}
     inputs = [random_boxes(30, 3)], [(HEIGHT, WIDTH)], [objects]
     _, ours = same_chance(lambda: heads(maps, *inputs))
@@ -107,14 +107,18 @@ def test_losses_are_torchvisions_by_default():
 def test_weights_multiply_the_losses():
     image, objects = torch.rand(3, HEIGHT, WIDTH), target(1)
 
-    def losses(**loss):
+    def losses(**weights):
         torch.manual_seed(0)
-        config = detector_config(architecture='mask_rcnn', loss=loss)
+        config = detector_config(architecture='mask_rcnn', **weights)
         return RCNN(config, CLASSES).train()([image], [objects])
 
-    weights = {'objectness': 1.0, 'rpn_box': 2.0, 'classes': 3.0, 'box': 5.0, 'mask': 4.0}
-    found, plain = losses(**weights), losses()
-    names = ['objectness', 'rpn_box_reg', 'classifier', 'box_reg', 'mask']
-    assert len(found) == len(names)
-    for name, weight in zip(names, weights.values(), strict=True):
+    plain = losses()
+    found = losses(
+        rpn={'objectness_weight': 6.0, 'box_weight': 2.0},
+        box_head={'class_weight': 3.0, 'box_weight': 5.0},
+        mask_weight=4.0,
+    )
+    weights = {'objectness': 6, 'rpn_box_reg': 2, 'classifier': 3, 'box_reg': 5, 'mask': 4}
+    assert len(found) == len(weights)
+    for name, weight in weights.items():
         torch.testing.assert_close(found[f'loss_{name}'], weight * plain[f'loss_{name}'])

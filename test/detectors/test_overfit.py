@@ -24,12 +24,12 @@ class Net(nn.Module):
         near = self.near(x)
         return near, self.far(near)
 """
-SMALL = {'box_head_channels': 64, 'fpn_channels': 32}
+SMALL = {'box_head': {'channels': 64}, 'channels': 32}
 NETWORKS = {
     'faster_rcnn': SMALL,
     'mask_rcnn': SMALL,
     # Objects are two cells wide at stride 16: too coarse for nine bins.
-    'rfcn': {**SMALL, 'neck': 'c4', 'c4_stride': 8, 'anchor_octaves': [1.0, 2.0]},
+    'rfcn': {**SMALL, 'neck': 'c4', 'c4_stride': 8, 'rpn': {'anchor_octaves': [1.0, 2.0]}},
 }
 
 
@@ -38,7 +38,7 @@ NETWORKS = {
 def test_detector_learns_eight_images(architecture, tmp_path):
     dataset = write_dataset(tmp_path / 'set')
     (tmp_path / 'small_net.py').write_text(NET)
-    network = {'architecture': architecture, 'backbone': f'{tmp_path}/small_net.py:Net'}
+    network = {'architecture': architecture, 'extractor': f'{tmp_path}/small_net.py:Net'}
     config = train_config(
         dataset,
         tmp_path / 'run',

@@ -18,7 +18,7 @@ def build(**values):
 
 
 def test_single_map_has_the_anchors_of_the_toolchain():
-    detector = build(neck='c4', anchor_scale=16, anchor_octaves=(0.25, 0.5, 1, 2))
+    detector = build(neck='c4', rpn={'anchor_scale': 16, 'anchor_octaves': (0.25, 0.5, 1, 2)})
     anchors = detector.rpn.anchor_generator
     assert anchors.num_anchors_per_location() == [12]
     width, height = (anchors.cell_anchors[0][:, 2:] - anchors.cell_anchors[0][:, :2]).T

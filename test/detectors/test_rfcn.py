@@ -100,9 +100,9 @@ def test_all_classes_share_a_box():
 
 
 @pytest.mark.parametrize('base', [1, 2])
-@pytest.mark.parametrize('backbone', ['mobilenet_v2', 'resnet18'])
-def test_a_stage_without_strides_holds_what_it_computed_with_them(backbone, base):
-    config = detector_config(neck='c4', backbone=backbone)
+@pytest.mark.parametrize('name', ['mobilenet_v2', 'resnet18'])
+def test_a_stage_without_strides_holds_what_it_computed_with_them(name, base):
+    config = detector_config(neck='c4', extractor=name)
     torch.manual_seed(0)
     strided = build_extractor(config)
     torch.manual_seed(0)
@@ -113,7 +113,7 @@ def test_a_stage_without_strides_holds_what_it_computed_with_them(backbone, base
     between[..., ::base, ::base] = x
     with torch.no_grad():
         wanted = strided.second_stage.eval()(x)
-        stage = _keep_stride(dense.second_stage, dense.channels[-1], backbone, base)
+        stage = _keep_stride(dense.second_stage, dense.channels[-1], name, base)
         found = stage.eval()(between)
     assert found.shape == (1, wanted.shape[1], 16 * base, 16 * base)
     # The hole algorithm computes the same numbers, and those in between.
@@ -138,13 +138,13 @@ def test_a_stage_that_cannot_keep_its_map_is_refused():
 
 
 @pytest.mark.parametrize('counts', [(0, 0), (2, 1)])
-@pytest.mark.parametrize('backbone', ['mobilenet_v2', 'own'])
-def test_losses_train_the_maps_and_what_is_before_them(tmp_path, backbone, counts):
-    if backbone == 'own':
+@pytest.mark.parametrize('name', ['mobilenet_v2', 'own'])
+def test_losses_train_the_maps_and_what_is_before_them(tmp_path, name, counts):
+    if name == 'own':
         (tmp_path / 'own_net.py').write_text(OWN)
-        backbone = f'{tmp_path}/own_net.py:Net'
+        name = f'{tmp_path}/own_net.py:Net'
     torch.manual_seed(0)
-    detector = RCNN(detector_config(architecture='rfcn', neck='c4', backbone=backbone), CLASSES)
+    detector = RCNN(detector_config(architecture='rfcn', neck='c4', extractor=name), CLASSES)
     box = torch.tensor([[20.0, 20, 70, 80]])
     targets = [
         {'boxes': box.repeat(n, 1), 'labels': torch.zeros(n, dtype=torch.int64)} for n in counts
@@ -158,5 +158,5 @@ def test_losses_train_the_maps_and_what_is_before_them(tmp_path, backbone, count
 
 
 def test_a_pyramid_is_refused():
-    with pytest.raises(ConfigError, match='Set neck: c4'):
+    with pytest.raises(ConfigError, match=r"neck: 'fpn' is not known\. Choose one of c4"):
         detector_config(architecture='rfcn', neck='fpn')

@@ -63,11 +63,11 @@ def images(count):
 
 
 @pytest.mark.parametrize('counts', [(0, 0), (2, 0), (2, 1)])
-@pytest.mark.parametrize('backbone', ['mobilenet_v2', 'resnet18', 'timm:resnet18', 'own'])
-def test_losses_are_finite_and_train_what_is_behind_the_extractor(tmp_path, backbone, counts):
-    if backbone.startswith('timm'):
+@pytest.mark.parametrize('name', ['mobilenet_v2', 'resnet18', 'timm:resnet18', 'own'])
+def test_losses_are_finite_and_train_what_is_behind_the_extractor(tmp_path, name, counts):
+    if name.startswith('timm'):
         pytest.importorskip('timm')
-    detector = build(backbone=own(tmp_path) if backbone == 'own' else backbone).train()
+    detector = build(extractor=own(tmp_path) if name == 'own' else name).train()
     losses = detector(images(2), targets(*counts))
     assert set(losses) == {'loss_classifier', 'loss_box_reg'}
     assert all(torch.isfinite(v) for v in losses.values())
@@ -118,7 +118,7 @@ def slow_losses(logits, codes, boxes, objects, labels, negatives, least):
 
 @pytest.mark.parametrize('counts', [(2, 1, 0), (0, 0, 0)])
 def test_losses_are_those_of_plain_loops(counts):
-    detector = build(loss={'box_beta': 1.0}, fixed_size=(WIDTH, HEIGHT)).train()
+    detector = build(beta=1.0, fixed_size=(WIDTH, HEIGHT)).train()
     for parameter in detector.head.parameters():  # not near zero, or all negatives tie
         torch.nn.init.normal_(parameter, std=0.3)
     batch, wanted = images(len(counts)), targets(*counts)
@@ -139,7 +139,8 @@ def test_losses_are_those_of_plain_loops(counts):
 
 def test_weights_of_the_losses_are_those_of_the_options():
     plain, heavy = (
-        build(loss=loss).train()(images(1), targets(1)) for loss in ({}, {'classes': 2, 'box': 3})
+        build(**weights).train()(images(1), targets(1))
+        for weights in ({}, {'class_weight': 2, 'box_weight': 3})
     )
     for name, weight in (('loss_classifier', 2), ('loss_box_reg', 3)):
         assert heavy[name].item() == pytest.approx(weight * plain[name].item(), rel=1e-4)
@@ -147,7 +148,7 @@ def test_weights_of_the_losses_are_those_of_the_options():
 
 @torch.no_grad()
 def test_predictions_stand_in_the_order_of_the_boxes():
-    detector = build(box_head_convs=0, ssd={'kernel': 1, 'maps': 3}).eval()
+    detector = build(convs=0, kernel=1, maps=3).eval()
     maps = [torch.zeros(1, c, 4 - k, 5 - k) for k, c in enumerate(detector.neck.channels)]
     maps[1][0, :, 2, 1] = 1.0
     for layer in detector.head.logits:
@@ -219,11 +220,10 @@ def test_extra_maps_have_the_widths_of_the_options():
 @pytest.mark.parametrize(
     ('values', 'message'),
     [
-        ({'architecture': 'ssd'}, r'neck fpn has none\. Set neck: extra'),
-        ({'architecture': 'ssd', 'neck': 'c4'}, r'neck c4 has none\. Set neck: extra'),
-        ({'neck': 'extra'}, 'extra is for ssd, not for faster_rcnn'),
-        ({**TINY_SSD, 'ssd': {'kernel': 2}}, r'has no centre\. Choose 1 or 3'),
-        ({**TINY_SSD, 'ssd': {'extra_channels': []}}, 'give one number at least'),
+        ({'architecture': 'ssd', 'neck': 'c4'}, "neck: 'c4' is not known. Choose one of extra"),
+        ({'neck': 'extra'}, "neck: 'extra' is not known. Choose one of fpn, c4"),
+        ({**TINY_SSD, 'kernel': 2}, r'has no centre\. Choose 1 or 3'),
+        ({**TINY_SSD, 'extra_channels': []}, 'give one number at least'),
     ],
 )
 def test_contradictions_are_refused(values, message):
@@ -232,8 +232,8 @@ def test_contradictions_are_refused(values, message):
 
 
 def test_extractor_without_a_map_of_stride_16_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r'strides \[8\].*extra one of 16'):
-        build(backbone=own(tmp_path, stride=8))
+    with pytest.raises(ConfigError, match=r'strides \[8\].*extra needs one of 16'):
+        build(extractor=own(tmp_path, stride=8))
 
 
 def test_bundle_finds_the_same_again(tmp_path):
@@ -259,7 +259,7 @@ def test_run_on_few_images_learns_them(tmp_path):
     config = train_config(
         dataset, tmp_path / 'run', steps=150, batch=4, val_share=0.0, log_every=50,
         optimizer={'lr': 0.02, 'warmup_steps': 10}, augment=still,
-        detector={**TINY_SSD, 'loss': {'box_beta': 1.0}},
+        detector={**TINY_SSD, 'beta': 1.0},
     )  # fmt: skip
     bundle = train(config)
     metrics = evaluate(

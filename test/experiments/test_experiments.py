@@ -284,12 +284,12 @@ def test_some_cells_of_a_grid_are_chosen_by_name(grid_file, setup_file, tmp_path
 def test_extractor_of_the_setup_stands_for_the_one_of_the_grid(setup_file, tmp_path) -> None:
     (tmp_path / 'own.py').touch()
     setup = yaml.safe_load(setup_file.read_text())
-    setup['extractors'] = {'resnet101': {'backbone': 'own.py:build', 'pixel_mean': [0.5] * 3}}
+    setup['extractors'] = {'resnet101': {'extractor': 'own.py:build', 'pixel_mean': [0.5] * 3}}
     setup_file.write_text(yaml.safe_dump(setup))
     runs = plan(read_grid('table1'), read_setup(setup_file), tmp_path)
-    backbones = {run.cell: run.train.detector.backbone for run in runs}
-    assert backbones['naive resnet101'] == f'{tmp_path}/own.py:build'
-    assert backbones['naive mobilenet_v2'] == 'mobilenet_v2'
+    extractors = {run.cell: run.train.detector.extractor for run in runs}
+    assert extractors['naive resnet101'] == f'{tmp_path}/own.py:build'
+    assert extractors['naive mobilenet_v2'] == 'mobilenet_v2'
 
 
 def test_merge_joins_groups_and_the_later_wins() -> None:

@@ -19,23 +19,24 @@ RUNTIMES = ['torch', 'openvino', 'onnxruntime']
 NETWORKS = [
     {},
     {'architecture': 'mask_rcnn'},
-    {'neck': 'c4', 'backbone': 'resnet18'},
+    {'neck': 'c4', 'extractor': 'resnet18'},
     {'neck': 'c4', 'architecture': 'rfcn'},
-    {'norm': 'none', 'box_head_convs': 0},
+    {'norm': 'none', 'box_head': {'convs': 0}},
     {'fixed_size': [150, 70]},
     TINY_SSD,
-    {**TINY_SSD, 'backbone': 'resnet18', 'fixed_size': [100, 90], 'ssd': {'candidates': 30}},
-    {'roi_size': 10, 'roi_pool': 2, 'rpn_channels': 12, 'rpn_coder': [10, 10, 5, 5]},
+    {**TINY_SSD, 'extractor': 'resnet18', 'fixed_size': [100, 90], 'candidates': 30},
     {
-        **{'neck': 'c4', 'backbone': 'resnet18', 'architecture': 'mask_rcnn'},
-        **{'anchor_octaves': [1, 2], 'rpn_dilation': 2, 'rpn_candidates': 400, 'rpn_nms_iou': 0.5},
-        **{
-            'c4_stride': 8,
-            'rpn_coder': [2, 3, 4, 5],
-            'box_coder': [5, 4, 3, 2],
-            'roi_size': 14,
-            'roi_pool': 2,
+        'box_head': {'roi_size': 10, 'roi_pool': 2},
+        'rpn': {'channels': 12, 'coder': [10, 10, 5, 5]},
+    },
+    {
+        **{'neck': 'c4', 'extractor': 'resnet18', 'architecture': 'mask_rcnn'},
+        'c4_stride': 8,
+        'rpn': {
+            **{'anchor_octaves': [1, 2], 'dilation': 2, 'candidates': 400, 'nms_iou': 0.5},
+            'coder': [2, 3, 4, 5],
         },
+        'box_head': {'coder': [5, 4, 3, 2], 'roi_size': 14, 'roi_pool': 2},
     },
 ]
 SIZES = [(96, 128), (97, 140), (200, 150)]

@@ -17,7 +17,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from synth_detect_ros.bundle import save_bundle
-from synth_detect_ros.config import DetectorConfig, SSDConfig
+from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config.options import build
 from synth_detect_ros.detectors.build import build_detector
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.inference.predictor import Predictor
@@ -30,23 +31,20 @@ THRESHOLD = 0.2
 
 
 SMALL = {
-    'faster_rcnn': {'fpn_channels': 8, 'box_head_convs': 1, 'box_head_channels': 16},
-    'mask_rcnn': {'fpn_channels': 8, 'box_head_convs': 1, 'box_head_channels': 16},
-    'rfcn': {'neck': 'c4', 'box_head_channels': 16},
-    'ssd': {
-        **{'neck': 'extra', 'fixed_size': (96, 64), 'box_head_convs': 0},
-        'ssd': SSDConfig(extra_channels=(32,)),
-    },
+    'faster_rcnn': {'channels': 8, 'box_head': {'convs': 1, 'channels': 16}},
+    'mask_rcnn': {'channels': 8, 'box_head': {'convs': 1, 'channels': 16}},
+    'rfcn': {'box_head': {'channels': 16}},
+    'ssd': {'fixed_size': (96, 64), 'convs': 0, 'extra_channels': (32,)},
 }
 
 
 def write_small_bundle(architecture, folder):
     """Write a bundle whose network is as small as it gets."""
     torch.manual_seed(0)
-    config = DetectorConfig(
-        architecture=architecture, weights='none', min_side=64, proposals=20, score_threshold=0.0,
-        **SMALL[architecture],
-    )  # fmt: skip
+    options = dict(architecture=architecture, weights='none', min_side=64, score_threshold=0.0)
+    if architecture != 'ssd':
+        options['rpn'] = {'proposals': 20}
+    config = build(DetectorConfig, {**options, **SMALL[architecture]})
     detector = build_detector(config, ['box', 'cube'], load_weights=False)
     return save_bundle(folder / 'bundle', detector, {})
 

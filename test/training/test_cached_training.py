@@ -50,15 +50,15 @@ def losses_of(config):
     'detector',
     [
         {},
-        {'neck': 'c4', 'box_batch': 16},
+        {'neck': 'c4', 'box_head': {'batch': 16}},
         {'architecture': 'mask_rcnn'},
         {'architecture': 'mask_rcnn', 'fixed_size': [80, 112]},
-        {**TINY_SSD, 'backbone': 'resnet18', 'fixed_size': [100, 90]},
+        {**TINY_SSD, 'extractor': 'resnet18', 'fixed_size': [100, 90]},
     ],
 )
 def test_losses_are_those_without_cache(dataset, tmp_path, weights, detector):
-    if 'backbone' in detector:  # numbers of MobileNetV2's last map are too small without training
-        weights = str(write_weights(tmp_path / 'weights.safetensors', detector['backbone']))
+    if 'extractor' in detector:  # numbers of MobileNetV2's last map are too small without training
+        weights = str(write_weights(tmp_path / 'weights.safetensors', detector['extractor']))
     # A rate at which choices between near equals, as of proposals, do not add up over the steps.
     options = dict(detector=detector, optimizer={'lr': 1e-5})
     plain = losses_of(config(dataset, tmp_path / 'a', weights, **options))

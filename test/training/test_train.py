@@ -265,6 +265,24 @@ def test_other_configuration_in_the_same_folder_is_refused(dataset, tmp_path):
         train(train_config(dataset, tmp_path / 'run', steps=1, seed=5))
 
 
+def test_run_of_version_0_1_goes_on(dataset, tmp_path):
+    config = train_config(dataset, tmp_path / 'run', steps=1)
+    train(config)
+    path = tmp_path / 'run' / 'train.yaml'
+    stored = yaml.safe_load(path.read_text())
+    stored['detector'] = {
+        'architecture': 'faster_rcnn', 'backbone': 'mobilenet_v2', 'weights': 'none',
+        'fpn_channels': 16, 'box_head_convs': 1, 'box_head_channels': 32, 'anchor_scale': 3.0,
+        'min_side': config.detector.min_side, 'proposals': 50, 'loss': {'mask': 1.0},
+        'ssd': {'maps': 6},
+    }  # fmt: skip
+    path.write_text(yaml.safe_dump(stored))
+    train(config)
+    path.write_text(yaml.safe_dump({**stored, 'detector': {'proposals': 9}}))
+    with pytest.raises(ConfigError, match=r'detector\.rpn\.proposals is 9 there, 50 here'):
+        train(config)
+
+
 def test_run_with_another_time_limit_is_another_run(dataset, tmp_path):
     train(train_config(dataset, tmp_path / 'run', steps=1, time_limit_s=600))
     longer = train_config(dataset, tmp_path / 'run', steps=1, time_limit_s=1200)
@@ -306,7 +324,7 @@ def test_stored_configuration_reads_back(dataset, tmp_path):
     config = train_config(dataset, tmp_path / 'run', steps=1)
     train(config)
     stored = yaml.safe_load((tmp_path / 'run' / 'train.yaml').read_text())
-    assert stored['detector']['fpn_channels'] == config.detector.fpn_channels
+    assert stored['detector']['channels'] == config.detector.channels
 
 
 def test_run_begun_before_there_was_an_option_goes_on(dataset, tmp_path):
@@ -314,7 +332,7 @@ def test_run_begun_before_there_was_an_option_goes_on(dataset, tmp_path):
     train(config)
     path = tmp_path / 'run' / 'train.yaml'
     stored = yaml.safe_load(path.read_text())
-    del stored['optimizer']['extractor_lr'], stored['detector']['loss']
+    del stored['optimizer']['extractor_lr'], stored['detector']['box_head']['beta']
     path.write_text(yaml.safe_dump(stored))
     train(config)
     path.write_text(yaml.safe_dump({**stored, 'optimizer': {'extractor_lr': 0.5}}))

@@ -7,7 +7,7 @@ the hub of torchvision or timm, or from a local file, which is checked against t
 
 from __future__ import annotations
 
-from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config import NetworkConfig
 from synth_detect_ros.detectors.extractors.chain_extractors import CHAINS, chain_extractor
 from synth_detect_ros.detectors.extractors.extractor import Extractor
 from synth_detect_ros.detectors.extractors.own_extractors import own_extractor
@@ -16,12 +16,11 @@ from synth_detect_ros.detectors.extractors.torchvision_extractors import torchvi
 from synth_detect_ros.errors import ConfigError
 
 
-def build_extractor(config: DetectorConfig, *, load: bool = True) -> Extractor:
+def build_extractor(config: NetworkConfig, *, load: bool = True) -> Extractor:
     """Build the extractor that a configuration names, with its weights.
 
     Args:
-        config: `backbone`, `weights`, `neck`, `c4_stride`, `fpn_finest_stride` and `adapters` are
-            read.
+        config: `extractor`, `weights`, `adapters` and what belongs to the neck are read.
         load: False leaves the weights to the caller, who has all of them in a bundle.
 
     Returns:
@@ -31,7 +30,7 @@ def build_extractor(config: DetectorConfig, *, load: bool = True) -> Extractor:
         ConfigError: the name is not known, or the network does not fit the neck.
         WeightsError: weights are missing or do not fit the architecture.
     """
-    name = config.backbone
+    name = config.extractor
     if name in CHAINS:
         return chain_extractor(config, load)
     if name.startswith('torchvision:'):
@@ -41,6 +40,6 @@ def build_extractor(config: DetectorConfig, *, load: bool = True) -> Extractor:
     if ':' in name:
         return own_extractor(config, load)
     raise ConfigError(
-        f'detector.backbone: {name!r} is not known. Choose one of {", ".join(CHAINS)}, '
+        f'detector.extractor: {name!r} is not known. Choose one of {", ".join(CHAINS)}, '
         'torchvision:<name>, timm:<name>, or <file.py|module>:<function>.'
     )

@@ -12,7 +12,7 @@ import torch
 import torchvision
 from torch import nn
 
-from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config import NetworkConfig
 from synth_detect_ros.detectors.extractors import efficientnet_lite0, inception_resnet_v2
 from synth_detect_ros.detectors.extractors.adapters import add_adapters
 from synth_detect_ros.detectors.extractors.block_chain import (
@@ -21,7 +21,7 @@ from synth_detect_ros.detectors.extractors.block_chain import (
     align,
     dilate,
 )
-from synth_detect_ros.detectors.extractors.extractor import C4_STRIDE, SSD_STRIDES, Extractor
+from synth_detect_ros.detectors.extractors.extractor import C4_STRIDE, Extractor, neck_strides
 from synth_detect_ros.detectors.extractors.freezing import Stage
 from synth_detect_ros.detectors.extractors.torchvision_extractors import torchvision_hub
 from synth_detect_ros.detectors.extractors.weights import fill
@@ -32,22 +32,22 @@ RESNET_ENDS = {4: 1, 8: 2, 16: 3, 32: 4}
 MOBILENET_V2_ENDS = {4: 3, 8: 6, 16: 13, 32: 18}
 
 
-def _resnet(config: DetectorConfig, load: bool) -> PretrainedChain:
-    net = getattr(torchvision.models, config.backbone)()
-    source = fill(net, config, load, torchvision_hub(config.backbone))
+def _resnet(config: NetworkConfig, load: bool) -> PretrainedChain:
+    net = getattr(torchvision.models, config.extractor)()
+    source = fill(net, config, load, torchvision_hub(config.extractor))
     stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
     blocks = [stem, net.layer1, net.layer2, net.layer3, net.layer4]
     return PretrainedChain(blocks, RESNET_ENDS, source)
 
 
-def _mobilenet_v2(config: DetectorConfig, load: bool) -> PretrainedChain:
+def _mobilenet_v2(config: NetworkConfig, load: bool) -> PretrainedChain:
     net = torchvision.models.mobilenet_v2()
     source = fill(net, config, load, torchvision_hub('mobilenet_v2'))
     return PretrainedChain(list(net.features), MOBILENET_V2_ENDS, source)
 
 
 # By the name in the configuration.
-CHAINS: dict[str, Callable[[DetectorConfig, bool], PretrainedChain]] = {
+CHAINS: dict[str, Callable[[NetworkConfig, bool], PretrainedChain]] = {
     **dict.fromkeys(RESNETS, _resnet),
     'mobilenet_v2': _mobilenet_v2,
     efficientnet_lite0.NAME: efficientnet_lite0.efficientnet_lite0_chain,
@@ -55,7 +55,7 @@ CHAINS: dict[str, Callable[[DetectorConfig, bool], PretrainedChain]] = {
 }
 
 
-def chain_extractor(config: DetectorConfig, load: bool) -> Extractor:
+def chain_extractor(config: NetworkConfig, load: bool) -> Extractor:
     """Build one of `CHAINS` and cut it as the neck needs it.
 
     Args:
@@ -66,27 +66,25 @@ def chain_extractor(config: DetectorConfig, load: bool) -> Extractor:
         ConfigError: adapters are asked for, but the network has no residual blocks.
         WeightsError: the weights cannot be had, or do not fit.
     """
-    chain = CHAINS[config.backbone](config, load)
+    chain = CHAINS[config.extractor](config, load)
     pretrained, blocks, ends = config.weights != 'none', list(chain.blocks), chain.ends
     second: nn.Module | None = None
-    strides: tuple[int, ...] = (config.c4_stride,)
+    strides = neck_strides(config, list(ends))
     if config.neck == 'c4':
         cut = ends[C4_STRIDE]
         first, second = BlockChain(blocks, (cut,), ends), nn.Sequential(*blocks[cut + 1 :])
     else:
-        finest = SSD_STRIDES[0] if config.neck == 'extra' else config.fpn_finest_stride
-        strides = tuple(s for s in ends if s >= finest)
         first = BlockChain(blocks, [ends[s] for s in strides], ends)
     align(first)
-    if config.neck == 'c4' and config.c4_stride < C4_STRIDE:
-        dilate(first.blocks[ends[config.c4_stride] + 1 :])
+    if config.neck == 'c4' and strides[0] < C4_STRIDE:
+        dilate(first.blocks[ends[strides[0]] + 1 :])
     if config.adapters:
-        add_adapters(first, config.backbone, chain.residual)
+        add_adapters(first, config.extractor, chain.residual)
     channels, second_channels = _channels(first, second)
     return Extractor(
         first_stage=Stage(first, pretrained),
         channels=channels,
-        strides=strides,
+        strides=tuple(strides),
         second_stage=None if second is None else Stage(second, pretrained),
         second_channels=second_channels,
         mean=chain.mean,

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config import NetworkConfig
 from synth_detect_ros.detectors.extractors.block_chain import PretrainedChain
 from synth_detect_ros.detectors.extractors.timm_extractors import timm_hub
 from synth_detect_ros.detectors.extractors.weights import INSTALL, Hub, fill, read_weights
@@ -39,18 +39,18 @@ FILE = 'models/efficientnet-lite0-57934424.pth'
 SHA256 = '579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db'
 
 
-def efficientnet_lite0_chain(config: DetectorConfig, load: bool) -> PretrainedChain:
+def efficientnet_lite0_chain(config: NetworkConfig, load: bool) -> PretrainedChain:
     """Return the network with its weights; see `network`."""
     net, source = network(config, load)
     residual = (type(net.get_submodule('blocks.1.0')),)
     return PretrainedChain(blocks(net), ENDS, source, MEAN, STD, residual)
 
 
-def network(config: DetectorConfig, load: bool) -> tuple[nn.Module, str]:
+def network(config: NetworkConfig, load: bool) -> tuple[nn.Module, str]:
     """Return the whole classification network, and where its weights came from.
 
     Args:
-        config: `weights` and `backbone` are read.
+        config: `weights` and `extractor` are read.
         load: False leaves the weights random.
 
     Raises:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from synth_detect_ros.config import NetworkConfig, RCNNConfig, RFCNConfig
 from synth_detect_ros.detectors.extractors.freezing import Stage
+from synth_detect_ros.errors import ConfigError
 
 # Of the last map before the second stage, without dilation [px].
 C4_STRIDE = 16
@@ -43,3 +46,31 @@ class Extractor:
         if self.second_stage is not None:
             stages['second_stage'] = self.second_stage
         return stages
+
+
+def neck_strides(config: NetworkConfig, strides: Sequence[int]) -> list[int]:
+    """Return the strides of the maps that the neck takes [px].
+
+    Args:
+        config: the network.
+        strides: of the maps that the extractor has, ascending [px].
+
+    Raises:
+        ConfigError: there are none, or too few for a pyramid.
+    """
+    least = 1
+    if isinstance(config, RCNNConfig) and config.neck == 'fpn':
+        chosen, least = [s for s in strides if s >= config.fpn_finest_stride], 2
+        wanted = f'a pyramid needs two of {config.fpn_finest_stride} or more'
+    elif isinstance(config, RCNNConfig | RFCNConfig):
+        chosen = [s for s in strides if s <= config.c4_stride][-1:]
+        wanted = f'c4 needs one of at most {config.c4_stride}'
+    else:
+        chosen = [s for s in SSD_STRIDES if s in strides and SSD_STRIDES[0] in strides]
+        wanted = f'extra needs one of {SSD_STRIDES[0]}'
+    if len(chosen) < least:
+        raise ConfigError(
+            f'detector.neck: {config.neck} does not fit {config.extractor}, whose maps have '
+            f'strides {list(strides)}; {wanted}'
+        )
+    return chosen

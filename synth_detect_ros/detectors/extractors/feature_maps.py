@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from synth_detect_ros.config import DetectorConfig
-from synth_detect_ros.detectors.extractors.extractor import SSD_STRIDES, Extractor
+from synth_detect_ros.config import NetworkConfig
+from synth_detect_ros.detectors.extractors.extractor import Extractor, neck_strides
 from synth_detect_ros.detectors.extractors.freezing import Stage
 from synth_detect_ros.errors import ConfigError
 
@@ -76,7 +76,7 @@ class PickedMaps(nn.Module):
 
 
 def map_extractor(
-    config: DetectorConfig,
+    config: NetworkConfig,
     net: nn.Module,
     forms: Sequence[MapForm | None],
     source: str,
@@ -86,7 +86,7 @@ def map_extractor(
     """Make an extractor of a network that can only be run as a whole.
 
     Args:
-        config: `neck`, `c4_stride`, `fpn_finest_stride` and `adapters` are read.
+        config: `adapters` and what `neck_strides` needs are read.
         net: see `PickedMaps`.
         forms: of its maps; None for one that is not used.
         source: where the weights came from.
@@ -97,10 +97,10 @@ def map_extractor(
         ConfigError: its maps do not fit the neck.
     """
     if config.adapters:
-        raise ConfigError(f'detector.adapters: not for {config.backbone}, which runs as a whole')
+        raise ConfigError(f'detector.adapters: not for {config.extractor}, which runs as a whole')
     # The last map of each stride.
     last = {form.stride: (i, form) for i, form in enumerate(forms) if form is not None}
-    chosen = [last[stride] for stride in _choose_strides(config, sorted(last))]
+    chosen = [last[stride] for stride in neck_strides(config, sorted(last))]
     picks = [(i, form.channels_last) for i, form in chosen]
     return Extractor(
         first_stage=Stage(PickedMaps(net, picks), config.weights != 'none'),
@@ -114,28 +114,10 @@ def map_extractor(
     )
 
 
-def _choose_strides(config: DetectorConfig, strides: Sequence[int]) -> list[int]:
-    """Return the strides of the maps that the neck takes, of those that a network has."""
-    if config.neck == 'c4':
-        chosen = [s for s in strides if s <= config.c4_stride][-1:]
-    elif config.neck == 'extra':
-        chosen = [s for s in SSD_STRIDES if s in strides and SSD_STRIDES[0] in strides]
-    else:
-        chosen = [s for s in strides if s >= config.fpn_finest_stride]
-    if len(chosen) < (2 if config.neck == 'fpn' else 1):
-        raise ConfigError(
-            f'detector.neck: {config.neck} does not fit {config.backbone}, whose maps have '
-            f'strides {list(strides)}; a pyramid needs two maps of '
-            f'{config.fpn_finest_stride} or more, c4 one of at most {config.c4_stride}, extra one '
-            f'of {SSD_STRIDES[0]}'
-        )
-    return chosen
-
-
 def unknown(hub: str, name: str, names: Sequence[str]) -> ConfigError:
     """Return the error that lists those names of a hub that are like one it does not know."""
     near = difflib.get_close_matches(name, names, 8, 0.4)
     return ConfigError(
-        f'detector.backbone: {hub} has no model {name!r}. '
+        f'detector.extractor: {hub} has no model {name!r}. '
         + (f'Near it: {", ".join(near)}' if near else f'It has {", ".join(names)}')
     )

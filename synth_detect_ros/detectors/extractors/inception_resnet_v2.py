@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config import NetworkConfig
 from synth_detect_ros.detectors.extractors.block_chain import Branches, PretrainedChain
 from synth_detect_ros.detectors.extractors.timm_extractors import timm_network
 
@@ -27,7 +27,7 @@ LAYERS = (
 LAST_OF_STRIDE = {4: 'conv2d_4a', 8: 'repeat', 16: 'repeat_1', 32: 'conv2d_7b'}
 
 
-def inception_chain(config: DetectorConfig, load: bool) -> PretrainedChain:
+def inception_chain(config: NetworkConfig, load: bool) -> PretrainedChain:
     """Return the network with its weights; see `timm_network`."""
     net, source = timm_network(config, NAME, load)
     ends = {stride: LAYERS.index(name) for stride, name in LAST_OF_STRIDE.items()}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config import NetworkConfig
 from synth_detect_ros.detectors.extractors.extractor import Extractor
 from synth_detect_ros.detectors.extractors.feature_maps import (
     PROBE,
@@ -24,11 +24,11 @@ from synth_detect_ros.errors import ConfigError
 ANY_SIZE: tuple[dict[str, Any], ...] = ({'strict_img_size': False}, {'dynamic_img_size': True})
 
 
-def timm_network(config: DetectorConfig, name: str, load: bool) -> tuple[nn.Module, str]:
+def timm_network(config: NetworkConfig, name: str, load: bool) -> tuple[nn.Module, str]:
     """Return a whole classification network, and where its weights came from.
 
     Args:
-        config: `weights` and `backbone` are read.
+        config: `weights` and `extractor` are read.
         name: of the network in timm.
         load: False leaves the weights random.
 
@@ -63,7 +63,7 @@ def timm_hub(timm: Any, name: str) -> Hub:
     return Hub(f'timm {name}', url, fetch)
 
 
-def timm_extractor(config: DetectorConfig, load: bool) -> Extractor:
+def timm_extractor(config: NetworkConfig, load: bool) -> Extractor:
     """Build the extractor timm:<name>.
 
     Args:
@@ -75,7 +75,7 @@ def timm_extractor(config: DetectorConfig, load: bool) -> Extractor:
             follow the size of the image.
         WeightsError: the weights cannot be had, or do not fit.
     """
-    timm, name = _timm(config), config.backbone.removeprefix('timm:')
+    timm, name = _timm(config), config.extractor.removeprefix('timm:')
     if not timm.is_model(name):
         raise unknown('timm', name, timm.list_models())
     source, weights = config.weights, {}
@@ -90,12 +90,12 @@ def timm_extractor(config: DetectorConfig, load: bool) -> Extractor:
     return map_extractor(config, net, forms, source, data['mean'], data['std'])
 
 
-def _timm(config: DetectorConfig) -> Any:
+def _timm(config: NetworkConfig) -> Any:
     try:
         return importlib.import_module('timm')
     except ImportError as error:
         raise ConfigError(
-            f'detector.backbone {config.backbone} needs timm: pip install timm'
+            f'detector.extractor {config.extractor} needs timm: pip install timm'
         ) from error
 
 
@@ -110,6 +110,6 @@ def _fitting(timm: Any, name: str) -> tuple[dict[str, Any], list[MapForm | None]
         except Exception as error:  # each network has its own way to refuse options or images
             errors.append(error)
     raise ConfigError(
-        f'detector.backbone: wanted maps that follow the size of the image, but timm:{name} makes '
-        f'none of one of {PROBE[1]} x {PROBE[0]} px: {errors[0]}. Choose another network.'
+        f'detector.extractor: wanted maps that follow the size of the image, but timm:{name} '
+        f'makes none of one of {PROBE[1]} x {PROBE[0]} px: {errors[0]}. Choose another network.'
     ) from errors[0]

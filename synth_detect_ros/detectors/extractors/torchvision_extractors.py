@@ -9,7 +9,7 @@ import torchvision
 from torch import fx, nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config import NetworkConfig
 from synth_detect_ros.detectors.extractors.extractor import Extractor
 from synth_detect_ros.detectors.extractors.feature_maps import (
     PROBE,
@@ -35,7 +35,7 @@ def torchvision_hub(name: str) -> Hub:
     )
 
 
-def torchvision_extractor(config: DetectorConfig, load: bool) -> Extractor:
+def torchvision_extractor(config: NetworkConfig, load: bool) -> Extractor:
     """Build the extractor torchvision:<name>.
 
     Args:
@@ -47,7 +47,7 @@ def torchvision_extractor(config: DetectorConfig, load: bool) -> Extractor:
             of the image.
         WeightsError: the weights cannot be had, or do not fit.
     """
-    name = config.backbone.removeprefix('torchvision:')
+    name = config.extractor.removeprefix('torchvision:')
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
         raise unknown('torchvision', name, names)
@@ -56,7 +56,7 @@ def torchvision_extractor(config: DetectorConfig, load: bool) -> Extractor:
         nodes = _maps(net)
     except Exception as error:  # each network has its own way to refuse tracing or an image
         raise ConfigError(
-            f'detector.backbone: wanted maps that follow the size of the image, but '
+            f'detector.extractor: wanted maps that follow the size of the image, but '
             f'torchvision:{name} makes none of one of {PROBE[1]} x {PROBE[0]} px: {error}. '
             'Choose a convolutional network or swin_t.'
         ) from error

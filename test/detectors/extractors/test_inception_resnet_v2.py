@@ -36,7 +36,7 @@ def weights(timms, tmp_path_factory):
 
 def extractor(weights, **options):
     options = {'neck': 'c4', **options}
-    built = build_extractor(detector_config(backbone=NAME, weights=weights, **options))
+    built = build_extractor(detector_config(extractor=NAME, weights=weights, **options))
     for stage in built.stages.values():
         stage.eval()
     return built
@@ -147,7 +147,7 @@ def test_box_classifier_on_the_whole_map_holds_what_it_computed_with_strides(wei
 
 
 def test_early_freeze_ends_behind_block35(weights):
-    config = detector_config(backbone=NAME, weights=weights)
+    config = detector_config(extractor=NAME, weights=weights)
     detector = RCNN(config, CLASSES)
     apply_freeze(detector, detector.stages, 'early:8')
     blocks = detector.first_stage.module.blocks
@@ -157,7 +157,11 @@ def test_early_freeze_ends_behind_block35(weights):
 
 def test_frozen_extractor_stays_while_its_box_classifier_trains(weights):
     config = detector_config(
-        backbone=NAME, weights=weights, neck='c4', c4_stride=8, roi_size=17, box_batch=4
+        extractor=NAME,
+        weights=weights,
+        neck='c4',
+        c4_stride=8,
+        box_head={'roi_size': 17, 'batch': 4},
     )
     detector = RCNN(config, CLASSES)
     apply_freeze(detector, detector.stages, 'first_stage')
@@ -170,7 +174,7 @@ def test_frozen_extractor_stays_while_its_box_classifier_trains(weights):
 @torch.no_grad()
 def test_rfcn_votes_on_its_map():
     config = detector_config(
-        backbone=NAME, architecture='rfcn', neck='c4', score_threshold=0.0, min_side=64
+        extractor=NAME, architecture='rfcn', neck='c4', score_threshold=0.0, min_side=64
     )
     detector = RCNN(config, CLASSES).eval()
     maps, _ = detector.features(torch.rand(3, 64, 96))

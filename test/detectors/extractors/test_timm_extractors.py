@@ -17,7 +17,7 @@ SWIN = 'swin_tiny_patch4_window7_224'
 
 
 def extractor(name, **options):
-    built = build_extractor(detector_config(backbone=f'timm:{name}', **options))
+    built = build_extractor(detector_config(extractor=f'timm:{name}', **options))
     built.first_stage.eval()
     return built
 
@@ -85,7 +85,7 @@ def test_default_weights_are_timms(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('backbone', 'url'),
+    ('name', 'url'),
     [
         (
             'inception_resnet_v2',
@@ -102,15 +102,15 @@ def test_default_weights_are_timms(tmp_path, monkeypatch):
         ),
     ],
 )
-def test_failed_download_names_the_file_and_the_option(monkeypatch, backbone, url):
+def test_failed_download_names_the_file_and_the_option(monkeypatch, name, url):
     def unreachable(*_, **__):
         raise RuntimeError('hub is not there')
 
     for load in ('load_state_dict_from_hf', 'load_state_dict_from_url'):
         monkeypatch.setattr(f'timm.models._builder.{load}', unreachable)
     with pytest.raises(WeightsError, match=re.escape(f'Fetch {url} on')) as caught:
-        build_extractor(detector_config(backbone=backbone, weights='default', neck='c4'))
-    assert f'weights of {backbone} cannot be downloaded (hub is' in str(caught.value)
+        build_extractor(detector_config(extractor=name, weights='default', neck='c4'))
+    assert f'weights of {name} cannot be downloaded (hub is' in str(caught.value)
     assert '--set detector.weights=FILE' in str(caught.value)
 
 
@@ -138,8 +138,8 @@ def test_weights_of_another_network_are_refused(tmp_path):
         extractor('test_efficientnet', weights=str(tmp_path / 'w.safetensors'))
 
 
-@pytest.mark.parametrize('backbone', ['timm:resnet10t', 'inception_resnet_v2'])
-def test_missing_timm_is_named(monkeypatch, backbone):
+@pytest.mark.parametrize('name', ['timm:resnet10t', 'inception_resnet_v2'])
+def test_missing_timm_is_named(monkeypatch, name):
     monkeypatch.setitem(sys.modules, 'timm', None)
-    with pytest.raises(ConfigError, match=f'{backbone} needs timm: pip install timm'):
-        build_extractor(detector_config(backbone=backbone))
+    with pytest.raises(ConfigError, match=f'{name} needs timm: pip install timm'):
+        build_extractor(detector_config(extractor=name))

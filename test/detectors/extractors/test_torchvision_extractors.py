@@ -19,7 +19,7 @@ NAMES = (
 
 
 def extractor(name, **options):
-    built = build_extractor(detector_config(backbone=f'torchvision:{name}', **options))
+    built = build_extractor(detector_config(extractor=f'torchvision:{name}', **options))
     built.first_stage.eval()
     return built
 
@@ -40,7 +40,7 @@ def test_maps_have_the_channels_and_strides_they_promise(name):
 def test_maps_are_those_of_the_same_network_cut_by_hand(tmp_path, options):
     file = str(write_weights(tmp_path / 'w.safetensors', 'resnet18'))
     found = extractor('resnet18', weights=file, **options).first_stage
-    config = detector_config(backbone='resnet18', weights=file, **options)
+    config = detector_config(extractor='resnet18', weights=file, **options)
     wanted = build_extractor(config).first_stage.eval()
     image = torch.randn(1, 3, 64, 96)
     for a, b in zip(found(image), wanted(image), strict=True):
@@ -90,18 +90,18 @@ def test_default_weights_are_torchvisions_default(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ('backbone', 'name'),
+    ('extractor', 'name'),
     [('resnet50', 'resnet50'), ('torchvision:regnet_y_400mf', 'regnet_y_400mf')],
 )
-def test_failed_download_names_the_file_and_the_option(monkeypatch, backbone, name):
+def test_failed_download_names_the_file_and_the_option(monkeypatch, extractor, name):
     def unreachable(*_, **__):
         raise OSError('no network\nand a long story')
 
     monkeypatch.setattr('torchvision.models._api.load_state_dict_from_url', unreachable)
     url = torchvision.models.get_model_weights(name)['DEFAULT'].url
     with pytest.raises(WeightsError, match=re.escape(url)) as caught:
-        build_extractor(detector_config(backbone=backbone, weights='default'))
-    assert f'weights of {backbone} cannot be downloaded (no network).' in str(caught.value)
+        build_extractor(detector_config(extractor=extractor, weights='default'))
+    assert f'weights of {extractor} cannot be downloaded (no network).' in str(caught.value)
     assert '--set detector.weights=FILE' in str(caught.value)
 
 

@@ -1,0 +1,146 @@
+"""Configurations of detectors, one for each architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from synth_detect_ros.config.network import (
+    BETA,
+    BoxHeadConfig,
+    NetworkConfig,
+    PositionHeadConfig,
+    RPNConfig,
+    Scales,
+)
+from synth_detect_ros.config.renamed import renamed_in, translate
+from synth_detect_ros.config.rules import groups_of, option
+from synth_detect_ros.errors import ConfigError
+
+ARCHITECTURE = 'faster_rcnn, mask_rcnn, rfcn or ssd; each has options of its own'
+
+
+class TwoStageConfig(NetworkConfig):
+    """What detectors with proposals have."""
+
+    c4_stride: int = option(
+        16, 'stride of the single map of neck c4: 16, or 8 with dilated convolutions', unit='px',
+        low=8, high=16,
+    )  # fmt: skip
+
+    @model_validator(mode='after')
+    def _fits_stride(self) -> TwoStageConfig:
+        if self.c4_stride not in (8, 16):
+            raise ConfigError(f'c4_stride: {self.c4_stride} is not known. Choose 8 or 16.')
+        return self
+
+
+class RCNNConfig(TwoStageConfig):
+    """What Faster and Mask R-CNN have: a feature pyramid or one map, and crops of it."""
+
+    neck: Literal['fpn', 'c4'] = option(
+        'fpn', 'what joins extractor and heads: a feature pyramid, or one map'
+    )
+    fpn_finest_stride: int = option(
+        8, 'stride of the finest pyramid map', unit='px', low=4, high=16
+    )
+    rpn: RPNConfig = option(RPNConfig, 'proposals')
+    box_head: BoxHeadConfig = option(BoxHeadConfig, 'class and box of each proposal')
+
+
+class FasterRCNNConfig(RCNNConfig):
+    """Faster R-CNN (Ren et al. 2015)."""
+
+    architecture: Literal['faster_rcnn'] = option('faster_rcnn', ARCHITECTURE)
+
+
+class MaskRCNNConfig(RCNNConfig):
+    """Mask R-CNN (He et al. 2017): Faster R-CNN, and a mask of each detection."""
+
+    architecture: Literal['mask_rcnn'] = option('mask_rcnn', ARCHITECTURE)
+    mask_weight: float = option(1.0, 'weight of the loss of the masks', low=0)
+
+
+class RFCNConfig(TwoStageConfig):
+    """R-FCN (Dai et al. 2016), which works on one map."""
+
+    architecture: Literal['rfcn'] = option('rfcn', ARCHITECTURE)
+    neck: Literal['c4'] = option('c4', 'what joins extractor and heads: one map')
+    rpn: RPNConfig = option(RPNConfig, 'proposals')
+    box_head: PositionHeadConfig = option(PositionHeadConfig, 'class and box of each proposal')
+
+
+class SSDConfig(NetworkConfig):
+    """SSD (Liu et al. 2016); defaults of the ssd_* configurations of the paper's toolchain."""
+
+    architecture: Literal['ssd'] = option('ssd', ARCHITECTURE)
+    neck: Literal['extra'] = option(
+        'extra', 'what joins extractor and heads: the maps of strides 16 and 32, and ever smaller '
+        'extra ones',
+    )  # fmt: skip
+    maps: int = option(
+        6, "maps in which objects are found: the extractor's and extra ones", low=3, high=12
+    )
+    extra_channels: tuple[int, ...] = option(
+        (512, 256, 256, 128),
+        'channels of the extra maps, the smallest last; where there are more, they have the first',
+        low=16, high=4096,
+    )  # fmt: skip
+    scales: tuple[float, float] = option(
+        (0.2, 0.95),
+        'sides of the default boxes over the shorter side of the image, on the finest map and on '
+        'the coarsest; linear in between',
+        low=1e-3, high=2,
+    )  # fmt: skip
+    ratios: tuple[float, ...] = option(
+        (1.0, 2.0, 0.5, 3.0, 1 / 3), 'widths of the default boxes over their heights', low=0.01
+    )
+    reduce_lowest: bool = option(
+        True, 'three default boxes in a cell of the finest map: a small square, ratios 2 and 1/2'
+    )
+    convs: int = option(2, '3x3 convolutions on each map, before its predictors', low=0, high=8)
+    kernel: int = option(
+        3, 'side of the convolutions that predict classes and boxes: 1 or 3', low=1, high=3
+    )
+    coder: Scales = option(
+        (10.0, 10.0, 5.0, 5.0), 'scale of the box codes: x, y, log width, log height', low=1e-3
+    )
+    iou: float = option(
+        0.5, 'overlap from which a default box is trained to be an object', low=0, high=1
+    )
+    negatives: float = option(
+        3.0, 'default boxes in the loss that hold no object, for each one that does: the hardest',
+        low=0,
+    )  # fmt: skip
+    min_negatives: int = option(3, 'least number of them in an image', low=0)
+    beta: float = option(1 / 9, BETA, low=1e-6)
+    class_weight: float = option(1.0, 'weight of the loss of the classes', low=0)
+    box_weight: float = option(1.0, 'weight of the loss of the boxes', low=0)
+    candidates: int = option(
+        400, 'best default boxes of a class that may become detections', low=1, high=100_000
+    )
+
+    @model_validator(mode='after')
+    def _fits_boxes(self) -> SSDConfig:
+        if not self.extra_channels or not self.ratios:
+            raise ConfigError('extra_channels and ratios: give one number at least')
+        if self.kernel == 2:
+            raise ConfigError('kernel: 2 has no centre. Choose 1 or 3.')
+        return self
+
+
+# Told apart by `architecture`; the first one where it is not given.
+DetectorConfig = FasterRCNNConfig | MaskRCNNConfig | RFCNConfig | SSDConfig
+for _cls in groups_of(DetectorConfig):
+    _cls.renamed = renamed_in(groups_of(DetectorConfig), _cls)  # type: ignore[attr-defined]
+
+
+def translate_detector(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a stored detector, of version 0.1 or later, under today's names.
+
+    See `translate`. What a user writes is refused instead, with the new name: this is for what
+    runs and bundles of version 0.1 hold, options of all architectures in one group.
+    """
+    return translate(groups_of(DetectorConfig), mapping)
