@@ -1,4 +1,4 @@
-"""Codes of boxes: where a box lies as seen from another one, an anchor, proposal or default box.
+"""Codes of boxes, where they lie as seen from anchors, proposals or default boxes; their loss.
 
 With centres x, y, widths w and heights h of a box and, with index a, of its reference, the code is
 
@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch.nn import functional
 
 # Largest logarithm that is decoded: a box of 1000 pixels from a reference of 16.
 MAX_LOG = math.log(1000 / 16)
@@ -59,3 +60,21 @@ def _centres_and_sizes(boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
     """Return (N, 2) centres and (N, 2) sizes of (N, 4) boxes."""
     sizes = boxes[:, 2:] - boxes[:, :2]
     return boxes[:, :2] + 0.5 * sizes, sizes
+
+
+def box_loss(
+    deltas: torch.Tensor, targets: torch.Tensor, beta: float, sampled: int
+) -> torch.Tensor:
+    """Return the sum of the smooth L1 losses of positive boxes, over the size of the minibatch.
+
+    With e = deltas - targets, a coordinate costs e^2 / (2 beta) for |e| < beta, otherwise
+    |e| - beta / 2 (Girshick 2015, eq. 3, where beta is 1).
+
+    Args:
+        deltas: (P, 4) predicted codes of the positive boxes.
+        targets: (P, 4) codes of the objects they belong to.
+        beta: error at which the square turns into a line, in the unit of the codes.
+        sampled: boxes in the minibatch, negative ones included.
+    """
+    total = functional.smooth_l1_loss(deltas, targets, beta=beta, reduction='sum')
+    return total / sampled

@@ -16,11 +16,11 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_loss
 
 from synth_detect_ros.config import MaskRCNNConfig, RCNNConfig, RFCNConfig
+from synth_detect_ros.detectors.box_coder import box_loss
 from synth_detect_ros.detectors.detector import Target
 from synth_detect_ros.detectors.extractors.block_chain import drop_strides
 from synth_detect_ros.detectors.extractors.extractor import Extractor
 from synth_detect_ros.detectors.extractors.freezing import Stage
-from synth_detect_ros.detectors.losses import box_loss
 from synth_detect_ros.detectors.neck import NamedMaps, norm_layer
 from synth_detect_ros.detectors.roi_pooling import RoIPooling
 

@@ -12,8 +12,8 @@ from synth_detect_ros.detectors.sparse_roi_align import SAMPLES, sparse_roi_alig
 class RoIPooling(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is not typed
     """`MultiScaleRoIAlign` with two samples a bin and axis, the same values up to rounding.
 
-    On a GPU torchvision's own operator runs, which is fast there. Without the sparse product on
-    CPUs `_sample` goes, and `super().forward` makes the crops everywhere.
+    On a GPU torchvision's own operator runs, which is fast there; `super().forward` makes the same
+    crops everywhere.
 
     Args:
         names: of the maps to pool from.
@@ -42,21 +42,16 @@ class RoIPooling(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is no
             boxes: (R_b, 4) of each image, xyxy edges [px of the image].
             image_shapes: (height, width) of each image [px].
         """
-        on_cpu = next(iter(x.values())).device.type == 'cpu'
-        crops = (self._sample if on_cpu else super().forward)(x, boxes, image_shapes)
-        return crops if self.shrink == 1 else max_pool2d(crops, self.shrink)
-
-    def _sample(
-        self,
-        x: dict[str, torch.Tensor],
-        boxes: list[torch.Tensor],
-        image_shapes: list[tuple[int, int]],
-    ) -> torch.Tensor:
-        """Return (R, C, size, size), the values `MultiScaleRoIAlign` returns."""
         maps = [m for name, m in x.items() if name in self.featmap_names]
-        if self.scales is None or self.map_levels is None:
-            super().forward(x, [b[:0] for b in boxes], image_shapes)  # finds the scales
-        assert self.scales is not None and self.map_levels is not None
-        levels = self.map_levels(boxes) if len(maps) > 1 else torch.zeros(sum(map(len, boxes)))
-        bins = self.output_size[0]
-        return sparse_roi_align(maps, boxes, levels.long(), self.scales, bins, self.training)
+        if maps[0].device.type != 'cpu':
+            crops = super().forward(x, boxes, image_shapes)
+        else:
+            if self.scales is None or self.map_levels is None:
+                super().forward(x, [b[:0] for b in boxes], image_shapes)  # finds the scales
+            assert self.scales is not None and self.map_levels is not None
+            levels = self.map_levels(boxes) if len(maps) > 1 else torch.zeros(sum(map(len, boxes)))
+            bins = self.output_size[0]
+            crops = sparse_roi_align(
+                maps, boxes, levels.long(), self.scales, bins, training=self.training
+            )
+        return crops if self.shrink == 1 else max_pool2d(crops, self.shrink)

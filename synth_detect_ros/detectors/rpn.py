@@ -16,8 +16,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import Conv2dNormActivation
 
 from synth_detect_ros.config import RCNNConfig, RFCNConfig
-from synth_detect_ros.detectors.box_coder import BoxCoder
-from synth_detect_ros.detectors.losses import box_loss
+from synth_detect_ros.detectors.box_coder import BoxCoder, box_loss
 
 # Share of positive anchors in a minibatch, as far as there are any.
 POSITIVE = 0.5

@@ -21,6 +21,7 @@ def sparse_roi_align(
     levels: torch.Tensor,
     scales: Sequence[float],
     bins: int,
+    *,
     training: bool,
 ) -> torch.Tensor:
     """Return (R, C, bins, bins), the values that torchvision's `MultiScaleRoIAlign` returns.

@@ -14,7 +14,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from synth_detect_ros.config import SSDConfig
-from synth_detect_ros.detectors.box_coder import BoxCoder
+from synth_detect_ros.detectors.box_coder import BoxCoder, box_loss
 from synth_detect_ros.detectors.default_boxes import (
     NONE,
     box_shapes,
@@ -25,7 +25,6 @@ from synth_detect_ros.detectors.default_boxes import (
 from synth_detect_ros.detectors.detector import Detector, Found, Target
 from synth_detect_ros.detectors.extractors.build import build_extractor
 from synth_detect_ros.detectors.extractors.freezing import Stage
-from synth_detect_ros.detectors.losses import box_loss
 from synth_detect_ros.detectors.ssd_layers import ExtraMaps, Predictors, flatten
 
 # Least side of a detection after clipping, as in torchvision's other detectors [px].

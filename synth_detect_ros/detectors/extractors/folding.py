@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections import Counter
 
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -26,50 +27,40 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
         the values it computes.
     """
     try:
-        return _fold(fx.symbolic_trace(_split(copy.deepcopy(module))))
+        layers = copy.deepcopy(module)
+        return _fold(fx.GraphModule(layers, _Tracer().trace(layers)))
     except Exception as error:  # whatever a network of anybody's raises when it is traced
         logger.debug('batch norm is not folded: %s', error)
         return module
 
 
+class _Tracer(fx.Tracer):
+    """Takes batch norm that also applies an activation, as timm's does, for one layer."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
+
+
 def _fold(traced: fx.GraphModule) -> fx.GraphModule:
     """Fold each batch norm that is all that uses the output of a convolution."""
     layers = dict(traced.named_modules())
+    calls = Counter(node.target for node in traced.graph.nodes if node.op == 'call_module')
     for node in list(traced.graph.nodes):
         before = node.args[0] if node.args else None
-        if node.op != 'call_module' or not isinstance(before, fx.Node) or len(before.users) > 1:
+        if not isinstance(before, fx.Node) or len(before.users) > 1:
             continue
-        norm, conv = layers[node.target], layers.get(str(before.target))
-        plain = type(norm) is nn.BatchNorm2d and norm.track_running_stats
-        if plain and before.op == 'call_module' and type(conv) is nn.Conv2d:
+        if calls[node.target] != 1 or calls[before.target] != 1:  # no layer, or a shared one
+            continue
+        norm, conv = layers[str(node.target)], layers[str(before.target)]
+        running = isinstance(norm, nn.BatchNorm2d) and norm.track_running_stats
+        if running and type(conv) is nn.Conv2d:
             traced.add_submodule(str(before.target), fuse_conv_bn_eval(conv, norm))
-            node.replace_all_uses_with(before)
-            traced.graph.erase_node(node)
+            activation = getattr(norm, 'act', None)
+            if isinstance(activation, nn.Module):
+                traced.add_submodule(str(node.target), activation)
+            else:
+                node.replace_all_uses_with(before)
+                traced.graph.erase_node(node)
     traced.delete_all_unused_submodules()
     traced.recompile()
     return traced
-
-
-def _split(module: nn.Module) -> nn.Module:
-    """Take apart batch norm layers that also apply an activation, as many of timm's do.
-
-    Args:
-        module: in inference mode, in which dropout does nothing; changed in place.
-    """
-    for parent in list(module.modules()):
-        for key, layer in list(parent.named_children()):
-            activation = getattr(layer, 'act', None)
-            if isinstance(layer, nn.BatchNorm2d) and isinstance(activation, nn.Module):
-                setattr(parent, key, nn.Sequential(_plain(layer), activation))
-    return module
-
-
-def _plain(layer: nn.BatchNorm2d) -> nn.BatchNorm2d:
-    """Return the batch norm of a layer that does more."""
-    plain = nn.BatchNorm2d(
-        layer.num_features, layer.eps, affine=layer.affine,
-        track_running_stats=layer.track_running_stats,
-    )  # fmt: skip
-    state = layer.state_dict()
-    plain.load_state_dict({key: state[key] for key in plain.state_dict()})
-    return plain.to(next(iter(state.values()), None)).train(layer.training)

@@ -49,6 +49,25 @@ def test_folded_copy_computes_the_same(name):
     assert all(torch.equal(before[key], value) for key, value in stage.state_dict().items())
 
 
+class Shared(nn.Module):
+    """Runs one convolution at two places, each with a batch norm of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.first, self.second = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        return self.second(self.conv(self.first(self.conv(x))))
+
+
+@torch.no_grad()
+def test_shared_convolution_keeps_its_weights():
+    torch.manual_seed(0)
+    module, x = lively(Shared()).eval(), torch.randn(1, 3, 4, 4)
+    torch.testing.assert_close(fold_batch_norm(module)(x), module(x))
+
+
 def test_what_cannot_be_traced_stays_as_it_is():
     module = Wayward().eval()
     assert fold_batch_norm(module) is module
