@@ -61,10 +61,10 @@ def neck_strides(config: NetworkConfig, strides: Sequence[int]) -> list[int]:
     least = 1
     if isinstance(config, RCNNConfig) and config.neck == 'fpn':
         chosen, least = [s for s in strides if s >= config.fpn_finest_stride], 2
-        wanted = f'a pyramid needs two of {config.fpn_finest_stride} or more'
+        wanted = f'a pyramid needs two maps of {config.fpn_finest_stride} or more'
     elif isinstance(config, RCNNConfig | RFCNConfig):
         chosen = [s for s in strides if s <= config.c4_stride][-1:]
-        wanted = f'c4 needs one of at most {config.c4_stride}'
+        wanted = f'c4 needs a map of at most {config.c4_stride}'
     else:
         chosen = [s for s in SSD_STRIDES if s in strides and SSD_STRIDES[0] in strides]
         wanted = f'extra needs one of {SSD_STRIDES[0]}'
