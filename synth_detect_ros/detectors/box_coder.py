@@ -67,7 +67,7 @@ def box_loss(
 ) -> torch.Tensor:
     """Return the sum of the smooth L1 losses of positive boxes, over the size of the minibatch.
 
-    With e = deltas - targets, a coordinate costs e^2 / (2 beta) for |e| < beta, otherwise
+    With e = deltas - targets, the loss of a coordinate is e^2 / (2 beta) for |e| < beta, otherwise
     |e| - beta / 2 (Girshick 2015, eq. 3, where beta is 1).
 
     Args:

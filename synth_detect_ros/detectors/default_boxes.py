@@ -102,9 +102,9 @@ def match(objects: torch.Tensor, boxes: torch.Tensor, threshold: float) -> torch
 def hard_negatives(
     losses: torch.Tensor, positive: torch.Tensor, ratio: float, least: int
 ) -> torch.Tensor:
-    """Choose the boxes without object that cost most (Liu et al. 2016, sec. 2.2).
+    """Choose the boxes without object that have the largest loss (Liu et al. 2016, sec. 2.2).
 
-    All of them would drown the few that hold an object. The first one wins a tie.
+    With all of them the few that hold an object would not count. The first one wins a tie.
 
     Args:
         losses: (B, D) loss of each default box's class.

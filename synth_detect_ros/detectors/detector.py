@@ -1,7 +1,7 @@
 """What all detectors have in common, for training, bundles, evaluation and the live node.
 
-Extractor and heads are the business of each detector; preprocessing, known features and the form
-of the results are the same for all.
+Each detector has its own extractor and heads; preprocessing, cached features and the form of the
+results are the same for all.
 """
 
 from __future__ import annotations
@@ -57,8 +57,7 @@ class Frame:
 class _Transform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision is not typed
     """Torchvision's preprocessing without its random choice of one of several sizes.
 
-    The random numbers of a training step are then the same whether its images are looked at or
-    their features are known.
+    A training step then draws the same random numbers from images and from cached features.
     """
 
     def torch_choice(self, sizes: Sequence[int]) -> int:
@@ -72,7 +71,7 @@ class Detector(nn.Module, ABC):
     Args:
         config: the network.
         classes: class names; label i is classes[i].
-        extractor: what it stands on.
+        extractor: makes its feature maps.
 
     Attributes:
         stages: the extractor's stages, for the freeze dial.
@@ -149,14 +148,14 @@ class Detector(nn.Module, ABC):
     def losses_of(
         self, maps: Sequence[torch.Tensor], frame: Frame, targets: Sequence[Target]
     ) -> dict[str, torch.Tensor]:
-        """Return the named losses of a batch whose maps are known; see `forward`.
+        """Return the named losses of a batch whose feature maps are cached; see `forward`.
 
         Args:
             maps: (B, C_i, H_i, W_i) of the first stage; see `features`.
             frame: size of all images.
             targets: of the images.
         """
-        # Only the size of the batch is looked at: one zero stands for all of its pixels.
+        # Only the size of the batch is read: one zero, expanded, serves as all of its pixels.
         blank = maps[0].new_zeros(()).expand(len(targets), 3, *frame.padded)
         batch = ImageList(blank, [frame.resized] * len(targets))
         return self._losses(batch, maps, [frame.resize(t) for t in targets])

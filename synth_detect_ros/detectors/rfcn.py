@@ -100,7 +100,7 @@ def _keep_stride(stage: Stage, channels: int, name: str, base: int) -> Stage:
 class PositionPooling(nn.Module):
     """Averages each bin of a proposal over its own maps (Dai et al. 2016, eq. 1).
 
-    Bilinear samples as in RoIAlign (He et al. 2017) stand for the whole pixels of the original.
+    Bilinear samples as in RoIAlign (He et al. 2017) replace the whole pixels of the original.
 
     Args:
         bins: k, on each side of a proposal.

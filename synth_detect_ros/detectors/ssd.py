@@ -1,4 +1,4 @@
-"""SSD: objects found in one look, on maps of several sizes (Liu et al. 2016).
+"""SSD: single-stage detection on feature maps of several sizes (Liu et al. 2016).
 
 Settings are those of the ssd_* configurations of the TensorFlow Object Detection API; its class
 loss there is a sigmoid's, here it is the paper's softmax.

@@ -85,7 +85,7 @@ def _flatten(head: nn.Module) -> nn.Module:
 
 
 def can_be_fast(head: nn.Module) -> bool:
-    """Return whether a `FastBoxHead` can stand for a box head."""
+    """Return whether a `FastBoxHead` can replace a box head."""
     if not isinstance(head, FastRCNNConvFCHead):
         return False
     blocks = [m for m in head if isinstance(m, Conv2dNormActivation)]

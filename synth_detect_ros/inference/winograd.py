@@ -94,7 +94,7 @@ class SquareConv:
 
 
 def suits(module: nn.Module) -> bool:
-    """Return whether a `SquareConv` can stand for a layer."""
+    """Return whether a `SquareConv` can replace a layer."""
     return (
         isinstance(module, nn.Conv2d)
         and module.kernel_size == (TAPS, TAPS)

@@ -1,9 +1,9 @@
-"""Residual adapters: a few weights that train beside the blocks of a frozen extractor.
+"""Residual adapters: a few weights that train in parallel to the blocks of a frozen extractor.
 
 Vasconcelos et al. 2022 keep a pre-trained extractor frozen and let 1x1 convolutions in parallel
 to its blocks (Rebuffi et al. 2018) adapt what it computes. They start at zero, so that training
 begins with the extractor as it is. The gradient passes through the frozen blocks to reach them:
-that costs time, and rules out known features.
+that takes time, and rules out cached features.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Adapter(nn.Conv2d):
 
 
 class Adapted(nn.Module):
-    """A residual block with an adapter beside it.
+    """A residual block with an adapter in parallel.
 
     Args:
         block: its last convolution has the channels of its output.
@@ -55,7 +55,7 @@ class Adapted(nn.Module):
 def add_adapters(
     module: nn.Module, name: str, residual: tuple[type[nn.Module], ...] = BLOCKS
 ) -> None:
-    """Put an adapter beside each residual block in a module.
+    """Put an adapter in parallel to each residual block in a module.
 
     Args:
         module: with its weights; changed in place.

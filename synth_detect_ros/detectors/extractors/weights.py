@@ -85,7 +85,7 @@ def _download(hub: Hub, extractor: str) -> Mapping[str, torch.Tensor]:
         return hub.fetch()
     except WeightsError:
         raise
-    except Exception as error:  # hubs let through the errors of all that they stand on
+    except Exception as error:  # hubs pass on the errors of all libraries they use
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(
             f'the weights of {extractor} cannot be downloaded ({reason}). Fetch {hub.url} on a '
