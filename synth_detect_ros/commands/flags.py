@@ -8,6 +8,7 @@ from typing import Any
 
 from synth_detect_ros.config.options import Options, leaves, read_config
 from synth_detect_ros.config.presets import fit_detector, preset_path
+from synth_detect_ros.config.rules import Rule
 
 
 def add_options(
@@ -40,18 +41,21 @@ def add_options(
     )
     group = parser.add_argument_group('configuration')
     for name, rule, default in leaves(cls()):
-        if '.' in name or (only and name not in only):
-            continue
-        shown = f' (default: {default})' if default not in ('', None) else ''
-        settings: dict[str, Any] = {'action': argparse.BooleanOptionalAction}
-        if rule.choices:
-            settings = {'choices': rule.choices}
-        elif rule.hint is not bool:
-            word = 'PATH' if rule.path else {int: 'N', float: 'X'}.get(rule.hint, 'TEXT')
-            settings = {'type': rule.hint, 'metavar': word}
-        text = f'{rule.text}{shown}'.replace('%', '%%')
-        flag = '--' + name.replace('_', '-')
-        group.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=text, **settings)
+        if '.' not in name and (not only or name in only):
+            _add_flag(group, name, rule, default)
+
+
+def _add_flag(group: Any, name: str, rule: Rule, default: Any) -> None:
+    shown = f' (default: {default})' if default not in ('', None) else ''
+    settings: dict[str, Any] = {'action': argparse.BooleanOptionalAction}
+    if rule.choices:
+        settings = {'choices': rule.choices}
+    elif rule.hint is not bool:
+        word = 'PATH' if rule.path else {int: 'N', float: 'X'}.get(rule.hint, 'TEXT')
+        settings = {'type': rule.hint, 'metavar': word}
+    text = f'{rule.text}{shown}'.replace('%', '%%')
+    flag = '--' + name.replace('_', '-')
+    group.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=text, **settings)
 
 
 def config_of(args: argparse.Namespace) -> Options:

@@ -93,7 +93,6 @@ def camera_from_info(
         camera = Camera(width, height, np.reshape(P, (3, 4))[:, :3], name=name)
     else:
         camera = Camera(width, height, np.array(K), np.array(D), distortion_model, name)
-    x, y, *size = roi
-    if all(size):
-        camera = camera.cropped(x, y, *size)
+    if all(roi[2:]):
+        camera = camera.cropped(*roi)
     return camera.binned(max(binning[0], 1), max(binning[1], 1))
