@@ -35,10 +35,10 @@ from synth_detect_ros.bundle import load_bundle, save_bundle
 from synth_detect_ros.config import RUNTIMES, TrainConfig
 from synth_detect_ros.config.options import read_config
 from synth_detect_ros.config.presets import preset_path
-from synth_detect_ros.dataset.files import read_image
 from synth_detect_ros.detectors.detector import to_tensor
 from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.files import read_image
 from synth_detect_ros.geometry.boxes import iou
 from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.structures import Detections

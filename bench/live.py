@@ -37,7 +37,7 @@ from report import Result, results_table, table, write_results
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
-from synth_detect_ros.dataset.files import read_image
+from synth_detect_ros.files import read_image
 from synth_detect_ros.nodes.latency import WINDOW
 from synth_detect_ros.nodes.topics import LATEST, RELIABLE
 

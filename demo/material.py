@@ -21,7 +21,7 @@ import numpy as np
 import yaml
 from commands import MissingError
 
-from synth_detect_ros.dataset.files import decode_image
+from synth_detect_ros.files import decode_image
 
 HELP = """\
 The demo's real frames come from the Debian and Ubuntu package opencv-doc. Where it cannot be

@@ -1,8 +1,9 @@
 """What all tests share: real data, a headless renderer and a ROS graph of their own."""
 
+import errno
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return a function that fills the disk: from then on nothing reaches it."""
+
+    def fsync(_: int) -> None:
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    return lambda: monkeypatch.setattr('os.fsync', fsync)

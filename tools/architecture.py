@@ -20,7 +20,7 @@ PICTURE = ROOT / 'docs/architecture.svg'
 STOREYS = [
     ('errors',),
     ('config',),
-    ('structures', 'devices', 'compute'),
+    ('structures', 'files', 'devices', 'compute'),
     ('geometry',),
     ('rendering',),
     ('dataset',),

@@ -18,7 +18,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from synth_detect_ros.dataset.files import (
+from synth_detect_ros.errors import BackgroundError, StorageError
+from synth_detect_ros.files import (
     IMAGE_SUFFIXES,
     encode_image,
     images_in,
@@ -26,7 +27,6 @@ from synth_detect_ros.dataset.files import (
     read_image,
     write_atomic,
 )
-from synth_detect_ros.errors import BackgroundError, StorageError
 from synth_detect_ros.geometry.calibration import read_camera
 from synth_detect_ros.geometry.camera import Camera
 

@@ -17,8 +17,8 @@ from torch.utils.data import Dataset
 from synth_detect_ros.config import AugmentConfig
 from synth_detect_ros.dataset.augment import Change, Item, Target, draw_change
 from synth_detect_ros.dataset.coco import by_image, read_coco
-from synth_detect_ros.dataset.files import read_image
 from synth_detect_ros.errors import DatasetError
+from synth_detect_ros.files import read_image
 from synth_detect_ros.geometry.boxes import xyxy_from_xywh
 
 

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from synth_detect_ros.compute.timing import Stopwatch, Timing
 from synth_detect_ros.config import OutputConfig
 from synth_detect_ros.dataset.coco import PARTS_FOLDER, encode_mask
-from synth_detect_ros.dataset.files import encode_image, make_folder, write_atomic
 from synth_detect_ros.errors import DatasetError
+from synth_detect_ros.files import encode_image, make_folder, write_atomic
 from synth_detect_ros.geometry.boxes import xywh_from_xyxy
 from synth_detect_ros.structures import Sample
 

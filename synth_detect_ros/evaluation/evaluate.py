@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from synth_detect_ros.config import DetectConfig, EvaluateConfig
 from synth_detect_ros.dataset.coco import read_coco
-from synth_detect_ros.dataset.files import encode_image, make_folder, read_image, write_atomic
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.evaluation.metrics import METRICS, number, score
 from synth_detect_ros.evaluation.selection import Annotation, Selection, grouped, select
+from synth_detect_ros.files import encode_image, make_folder, read_image, write_atomic
 from synth_detect_ros.geometry.boxes import iou, xyxy_from_xywh
 from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.report.overlay import GREEN, draw_boxes, draw_detections

@@ -13,7 +13,6 @@ from synth_detect_ros import __version__
 from synth_detect_ros.bundle import read_bundle_info
 from synth_detect_ros.config import EvaluateConfig, ExperimentConfig, SynthesizeConfig
 from synth_detect_ros.config.options import build
-from synth_detect_ros.dataset.files import write_atomic
 from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.experiments.grid import (
     SYNTHETIC,
@@ -38,6 +37,7 @@ from synth_detect_ros.experiments.plan import (
 from synth_detect_ros.experiments.processes import ProcessPool, machine
 from synth_detect_ros.experiments.real_split import write_split
 from synth_detect_ros.experiments.results import write_results
+from synth_detect_ros.files import write_atomic
 from synth_detect_ros.training.checkpoint import read_progress
 
 logger = logging.getLogger(__name__)

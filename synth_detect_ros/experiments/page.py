@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from synth_detect_ros.dataset.files import make_folder, read_image, write_atomic
 from synth_detect_ros.experiments.grid import Grid
 from synth_detect_ros.experiments.plan import slug
 from synth_detect_ros.experiments.results import (
@@ -17,6 +16,7 @@ from synth_detect_ros.experiments.results import (
     run_title,
     score_tables,
 )
+from synth_detect_ros.files import make_folder, read_image, write_atomic
 from synth_detect_ros.report.pages import TEMPLATES, Picture, render_page
 from synth_detect_ros.report.plots import bars, curves
 

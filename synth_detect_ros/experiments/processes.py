@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 import torch
 
 from synth_detect_ros.config.options import Options, to_yaml
-from synth_detect_ros.dataset.files import write_atomic
 from synth_detect_ros.errors import SynthDetectError
+from synth_detect_ros.files import write_atomic
 
 logger = logging.getLogger(__name__)
 

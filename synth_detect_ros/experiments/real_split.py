@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from synth_detect_ros.dataset.coco import read_coco
-from synth_detect_ros.dataset.files import make_folder, write_atomic
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.experiments.grid import RealSet
+from synth_detect_ros.files import make_folder, write_atomic
 
 Coco = dict[str, Any]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synth_detect_ros.dataset.files import write_atomic
 from synth_detect_ros.evaluation.metrics import METRICS, number
 from synth_detect_ros.experiments.grid import Grid
+from synth_detect_ros.files import write_atomic
 
 TITLES = ('mAP', 'mAP@.5', 'mAP@.75', 'AR@100')
 KINDS = {'bbox': 'boxes', 'segm': 'masks'}

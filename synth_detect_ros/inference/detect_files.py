@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from synth_detect_ros.dataset.coco import coco_results
-from synth_detect_ros.dataset.files import (
+from synth_detect_ros.errors import DatasetError
+from synth_detect_ros.files import (
     IMAGE_SUFFIXES,
     encode_image,
     images_in,
@@ -17,7 +18,6 @@ from synth_detect_ros.dataset.files import (
     read_image,
     write_atomic,
 )
-from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.report.overlay import draw_detections
 

@@ -26,8 +26,8 @@ from pydantic import field_validator
 
 from synth_detect_ros.config.options import Options, build, read_mapping
 from synth_detect_ros.config.rules import option
-from synth_detect_ros.dataset.files import decode_image
 from synth_detect_ros.errors import ConfigError, GeometryError
+from synth_detect_ros.files import decode_image
 from synth_detect_ros.geometry.calibration import read_camera
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.modelling.cuboid import Image, Vector

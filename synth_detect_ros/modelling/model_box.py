@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from synth_detect_ros.dataset.files import encode_image, make_folder, write_atomic
 from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.files import encode_image, make_folder, write_atomic
 from synth_detect_ros.modelling.box_file import Box, FacePhoto, read_box
 from synth_detect_ros.modelling.cuboid import (
     FACES,

@@ -20,8 +20,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from synth_detect_ros.dataset.coco import encode_mask
-from synth_detect_ros.dataset.files import decode_image, encode_image
 from synth_detect_ros.errors import UncalibratedCameraError
+from synth_detect_ros.files import decode_image, encode_image
 from synth_detect_ros.geometry.boxes import pixels_from_edges, xywh_from_xyxy
 from synth_detect_ros.geometry.calibration import camera_from_info
 from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera

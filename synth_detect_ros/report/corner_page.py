@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from synth_detect_ros.dataset.files import decode_image, make_folder, write_atomic
 from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.files import decode_image, make_folder, write_atomic
 from synth_detect_ros.modelling.cuboid import FACES
 from synth_detect_ros.report.pages import TEMPLATES, render_page
 

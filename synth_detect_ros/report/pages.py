@@ -14,7 +14,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from synth_detect_ros.dataset.files import encode_image
+from synth_detect_ros.files import encode_image
 
 TEMPLATES = Path(__file__).with_name('templates')
 JPEG_QUALITY = 82

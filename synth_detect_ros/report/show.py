@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from synth_detect_ros.bundle import MODEL, read_bundle_info
 from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set, spread
 from synth_detect_ros.dataset.coco import quiet_coco, read_coco
-from synth_detect_ros.dataset.files import encode_image, read_image, write_atomic
 from synth_detect_ros.dataset.storage import COCO_FILE, IMAGES_FOLDER
 from synth_detect_ros.errors import DatasetError
+from synth_detect_ros.files import encode_image, read_image, write_atomic
 from synth_detect_ros.geometry.boxes import xyxy_from_xywh
 from synth_detect_ros.report.overlay import class_colour, draw_boxes, draw_mask
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from synth_detect_ros.config.options import to_mapping
-from synth_detect_ros.dataset.files import read_image
 from synth_detect_ros.dataset.loader import TrainingSet
 from synth_detect_ros.detectors.detector import Detector, to_tensor
 from synth_detect_ros.errors import DatasetError
+from synth_detect_ros.files import read_image
 from synth_detect_ros.training.batches import to_device
 from synth_detect_ros.training.feature_cache import FeatureCache
 

@@ -18,12 +18,12 @@ from torch.utils.data import Dataset, Sampler
 
 from synth_detect_ros.config import SynthesizeConfig, TrainConfig
 from synth_detect_ros.config.options import read_config
-from synth_detect_ros.dataset.files import read_image
 from synth_detect_ros.dataset.generated import GeneratedSet
 from synth_detect_ros.dataset.inputs import provenance, read_inputs
 from synth_detect_ros.dataset.loader import TrainingSet, read_labelled
 from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.errors import ConfigError, DatasetError
+from synth_detect_ros.files import read_image
 from synth_detect_ros.training.validation import Validation
 
 # In the folder of the run: configuration and inputs of the generator.

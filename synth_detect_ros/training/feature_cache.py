@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import shutil
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from synth_detect_ros.dataset.files import make_folder
 from synth_detect_ros.errors import StorageError
+from synth_detect_ros.files import make_folder, write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -82,17 +80,7 @@ class FeatureCache:
             StorageError: writing failed; the other entries are intact.
         """
         flat = torch.cat([m.detach().cpu().float().flatten() for m in maps]).to(self.dtype)
-        path = self._path(entry)
-        partial = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')  # not shared with other runs
-        try:
-            with partial.open('wb') as file:
-                file.write(flat.view(torch.uint8).numpy().data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise StorageError(f'{path}: cannot be written: {error.strerror}') from error
+        write_atomic(self._path(entry), flat.view(torch.uint8).numpy().data)
 
     def _path(self, entry: int) -> Path:
         return self.folder / f'{entry:08d}{SUFFIX}'

@@ -15,9 +15,9 @@ import numpy as np
 
 from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.dataset.coco import read_coco
-from synth_detect_ros.dataset.files import read_image
 from synth_detect_ros.detectors.detector import Detector, to_tensor
 from synth_detect_ros.evaluation.metrics import score_detections
+from synth_detect_ros.files import read_image
 
 
 @dataclass(frozen=True, eq=False)

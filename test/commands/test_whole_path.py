@@ -17,9 +17,9 @@ import tiny
 import yaml
 from safetensors.torch import save_file
 
+from synth_detect_ros import files
 from synth_detect_ros.commands import main as cli
 from synth_detect_ros.config.options import to_mapping
-from synth_detect_ros.dataset import files
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,8 +10,8 @@ from synth_detect_ros.dataset.backgrounds import (
     FrameRecord,
     read_background_set,
 )
-from synth_detect_ros.dataset.files import encode_image, write_atomic
 from synth_detect_ros.errors import BackgroundError, GeometryError, StorageError
+from synth_detect_ros.files import encode_image, write_atomic
 from synth_detect_ros.geometry.camera import Camera
 
 CAMERA = Camera.from_fov(64, 48, 60.0)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from synth_detect_ros import files
 from synth_detect_ros.compute.timing import Stopwatch, Timing
 from synth_detect_ros.config import OutputConfig
-from synth_detect_ros.dataset import files
 from synth_detect_ros.dataset.coco import quiet_coco, read_coco
-from synth_detect_ros.dataset.files import read_image
 from synth_detect_ros.dataset.storage import COCO_FILE, SHARD, DatasetWriter, read_info
 from synth_detect_ros.errors import DatasetError, StorageError
+from synth_detect_ros.files import read_image
 from synth_detect_ros.geometry.boxes import boxes_of_ids, xyxy_from_xywh
 from synth_detect_ros.structures import Instances, Sample
 

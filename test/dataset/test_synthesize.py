@@ -15,6 +15,7 @@ import scenes
 import yaml
 from numpy.typing import NDArray
 
+from synth_detect_ros import files
 from synth_detect_ros.compute.timing import Timing
 from synth_detect_ros.config import (
     BackgroundConfig,
@@ -24,9 +25,8 @@ from synth_detect_ros.config import (
     SynthesizeConfig,
 )
 from synth_detect_ros.config.options import read_config, to_yaml
-from synth_detect_ros.dataset import files, storage
+from synth_detect_ros.dataset import storage
 from synth_detect_ros.dataset.coco import quiet_coco, read_coco
-from synth_detect_ros.dataset.files import read_image
 from synth_detect_ros.dataset.inputs import read_inputs
 from synth_detect_ros.dataset.storage import COCO_FILE, SHARD, read_info
 from synth_detect_ros.dataset.synthesize import make_sample, synthesize
@@ -38,6 +38,7 @@ from synth_detect_ros.errors import (
     StorageError,
     UncalibratedCameraError,
 )
+from synth_detect_ros.files import read_image
 from synth_detect_ros.geometry.boxes import box_of_mask
 
 COUNT = 2 * SHARD + 4

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as rle
 
-from synth_detect_ros.dataset.files import read_image
+from synth_detect_ros.files import read_image
 from synth_detect_ros.geometry.calibration import read_camera
 from synth_detect_ros.modelling.model_box import model_box
 from synth_detect_ros.rendering.backends import get_renderer

@@ -10,9 +10,9 @@ import yaml
 
 from synth_detect_ros.commands import main as cli
 from synth_detect_ros.config import SynthesizeConfig
-from synth_detect_ros.dataset.files import encode_image
 from synth_detect_ros.dataset.inputs import read_inputs
 from synth_detect_ros.errors import ConfigError, GeometryError, StorageError
+from synth_detect_ros.files import encode_image
 from synth_detect_ros.geometry.camera import Camera, project
 from synth_detect_ros.modelling.box_file import read_box
 from synth_detect_ros.modelling.cuboid import (

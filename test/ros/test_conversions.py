@@ -10,8 +10,8 @@ from pycocotools import mask as coco_mask
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from synth_detect_ros.dataset.files import encode_image
 from synth_detect_ros.errors import UncalibratedCameraError
+from synth_detect_ros.files import encode_image
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.nodes import conversions
 from synth_detect_ros.nodes.encodings import IncompleteImageError

@@ -10,8 +10,8 @@ from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from synth_detect_ros.config import ReplayConfig
-from synth_detect_ros.dataset.files import encode_image, write_atomic
 from synth_detect_ros.errors import BackgroundError, ConfigError
+from synth_detect_ros.files import encode_image, write_atomic
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.nodes import conversions
 from synth_detect_ros.nodes.recordings import fit, open_recording

@@ -1,6 +1,5 @@
 """The feature cache on disk: whole entries only, nothing used wrongly, no surprise when full."""
 
-import errno
 import multiprocessing
 import os
 from collections import namedtuple
@@ -80,7 +79,7 @@ def test_processes_that_write_at_once_leave_whole_entries(tmp_path, dies_at):
 
 def test_entry_has_its_name_only_after_its_data_are_on_the_disk(tmp_path, monkeypatch):
     cache, seen = opened(tmp_path), []
-    monkeypatch.setattr(feature_cache.os, 'fsync', lambda _: seen.append(present(cache)))
+    monkeypatch.setattr(os, 'fsync', lambda _: seen.append(present(cache)))
     cache.put(1, maps())
     assert seen == [[]]
     assert present(cache) == [1]
@@ -106,12 +105,9 @@ def test_disk_that_cannot_hold_it_is_refused_with_numbers(tmp_path, monkeypatch,
     assert '1000 entries of 2.00 MB, 2.00 GB, 1000 to be computed' in caplog.text
 
 
-def test_disk_that_fills_up_is_named(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
+def test_disk_that_fills_up_is_named(tmp_path, full_disk):
     cache = opened(tmp_path)
-    monkeypatch.setattr(feature_cache.os, 'fsync', full)
-    with pytest.raises(StorageError, match=r'00000\.features: cannot be written: No space'):
+    full_disk()
+    with pytest.raises(StorageError, match=r'00000\.features cannot be written \(No space'):
         cache.put(0, maps())
     assert not list(tmp_path.iterdir())

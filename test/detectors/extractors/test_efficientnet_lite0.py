@@ -11,12 +11,12 @@ import torch
 from networks import lively
 from tiny import detector_config
 
-from synth_detect_ros.dataset.files import read_image
 from synth_detect_ros.detectors.extractors import efficientnet_lite0
 from synth_detect_ros.detectors.extractors.build import build_extractor
 from synth_detect_ros.detectors.extractors.efficientnet_lite0 import packaged_file, read_packaged
 from synth_detect_ros.detectors.extractors.freezing import apply_freeze
 from synth_detect_ros.errors import WeightsError
+from synth_detect_ros.files import read_image
 
 ROOT = Path(__file__).parents[3]
 NAME = efficientnet_lite0.NAME

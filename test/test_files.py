@@ -1,11 +1,13 @@
 """Files: whole or not at all."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
 
-from synth_detect_ros.dataset.files import encode_image, make_folder, read_image, write_atomic
 from synth_detect_ros.errors import BackgroundError, DatasetError, StorageError
+from synth_detect_ros.files import encode_image, make_folder, read_image, write_atomic
 
 
 def picture(width=640, height=480):
@@ -20,6 +22,24 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, full_disk):
         write_atomic(path, b'new')
     assert [p.name for p in tmp_path.iterdir()] == ['file']
     assert path.read_bytes() == b'old'
+
+
+def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path, monkeypatch):
+    """One is in the middle of writing when the other begins and ends."""
+    path, synced = tmp_path / 'file', []
+    original = os.fsync
+
+    def sync(number):
+        synced.append(number)
+        if len(synced) == 1:
+            write_atomic(path, b'second')
+            assert path.read_bytes() == b'second'
+        original(number)
+
+    monkeypatch.setattr(os, 'fsync', sync)
+    write_atomic(path, b'first')
+    assert [p.name for p in tmp_path.iterdir()] == ['file']
+    assert path.read_bytes() == b'first'
 
 
 def test_folder_that_cannot_be_made_is_named(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 
 import cv2
@@ -17,13 +18,15 @@ _JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _JPEG_PADDING = 1024
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes | memoryview) -> None:
     """Write a file so that readers, and a crash at any moment, see all of it or none.
+
+    Several processes may write the same file; the last one counts.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    partial = path.with_name(f'.{path.name}.partial')
+    partial = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.partial')
     try:
         with partial.open('wb') as file:
             file.write(data)
