@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a test compares them
     from synth_detect_ros.bundle import load_bundle as load_bundle
-    from synth_detect_ros.config import DetectorConfig as DetectorConfig
     from synth_detect_ros.config import EvaluateConfig as EvaluateConfig
+    from synth_detect_ros.config import FasterRCNNConfig as FasterRCNNConfig
+    from synth_detect_ros.config import MaskRCNNConfig as MaskRCNNConfig
+    from synth_detect_ros.config import RFCNConfig as RFCNConfig
+    from synth_detect_ros.config import SSDConfig as SSDConfig
     from synth_detect_ros.config import SynthesizeConfig as SynthesizeConfig
     from synth_detect_ros.config import TrainConfig as TrainConfig
     from synth_detect_ros.config.options import read_config as read_config
@@ -39,7 +42,10 @@ if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a 
 # Module -> public names in it.
 _PUBLIC = {
     'bundle': ('load_bundle',),
-    'config': ('DetectorConfig', 'EvaluateConfig', 'SynthesizeConfig', 'TrainConfig'),
+    'config': (
+        *('SynthesizeConfig', 'TrainConfig', 'EvaluateConfig'),
+        *('FasterRCNNConfig', 'MaskRCNNConfig', 'RFCNConfig', 'SSDConfig'),
+    ),
     'config.options': ('read_config',),
     'dataset.backgrounds': ('BackgroundSet', 'read_background_set'),
     'dataset.synthesize': ('synthesize',),
