@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from synth_detect_ros.errors import MessageError
 
-# A new encoding is a line here: channels, bytes a channel, OpenCV's conversion to RGB (None: it is
-# RGB). OpenCV names a Bayer pattern by its second row and column, ROS by its first.
+# A new encoding is a line here, unless its chroma has a plane of its own: channels, bytes a
+# channel, OpenCV's conversion to RGB (None: it is RGB). OpenCV names a Bayer pattern by its second
+# row and column, ROS by its first.
 ENCODINGS: dict[str, tuple[int, int, int | None]] = {
     'mono8': (1, 1, cv2.COLOR_GRAY2RGB),
     'mono16': (1, 2, cv2.COLOR_GRAY2RGB),

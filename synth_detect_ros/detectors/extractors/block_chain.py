@@ -19,11 +19,12 @@ class PretrainedChain:
 
     Attributes:
         blocks: the network without its classifier.
-        ends: index of the last block of each stride [px], ascending.
+        ends: index of the last block of each stride [px], ascending; 16 is one, where C4 cuts.
         source: where the weights came from.
         mean: of the RGB channels the weights were trained with, image in [0, 1].
         std: likewise.
-        residual: classes of its residual blocks.
+        residual: classes of its residual blocks, beside which adapters can be put; those of
+            torchvision's ResNets and MobileNetV2 if not given.
     """
 
     blocks: Sequence[nn.Module]

@@ -1,8 +1,9 @@
 """Pre-trained feature extractors behind one contract: torchvision's, timm's or a user's own.
 
 An `Extractor` is a first stage that turns an image into feature maps and, where the network is a
-chain that can be cut, a second stage that a C4 detector runs on each proposal. Weights come from
-the hub of torchvision or timm, or from a local file, which is checked against the architecture.
+chain that can be cut, a second stage that a C4 detector runs on each proposal. Chains are those of
+`CHAINS`, under names of their own. Weights come from the hub of torchvision or timm, or from a
+local file, which is checked against the architecture.
 """
 
 from __future__ import annotations
