@@ -9,6 +9,8 @@ from typing import get_args
 import pytest
 import yaml
 
+from synth_detect_ros.config import SynthesizeConfig, TrainConfig
+from synth_detect_ros.config.options import to_yaml
 from synth_detect_ros.modelling.box_file import Face
 from synth_detect_ros.modelling.cuboid import FACES
 
@@ -87,3 +89,11 @@ def test_a_schema_refuses_what_the_package_refuses(name, content):
 
 def test_a_box_file_knows_each_face_of_a_box():
     assert get_args(Face) == tuple(FACES)
+
+
+@pytest.mark.parametrize(
+    ('name', 'cls'), [('train', TrainConfig), ('synthesize', SynthesizeConfig)]
+)
+def test_shipped_file_of_defaults_explains_every_option(name, cls):
+    lines = (ROOT / f'config/{name}.yaml').read_text().splitlines()
+    assert lines[4:] == to_yaml(cls()).splitlines(), 'see `synth-detect ... --print-config`'

@@ -77,7 +77,7 @@ def test_shared_resnet101_serves_as_own_extractor(weights_dir):
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('resnet1010', 'is not known. Choose one of resnet18.*inception_resnet_v2, torchvision:'),
+        ('resnet1010', 'is not known. Choose one of resnet18.*inception_resnet_v2.*torchvision:'),
         ('timm:resnet1010', 'timm has no model'),
         ('nowhere.py:build', 'no such file'),
         ('no_such_module:build', 'cannot be imported'),
