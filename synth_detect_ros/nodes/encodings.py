@@ -37,7 +37,10 @@ ENCODINGS: dict[str, tuple[int, int, int | None]] = {
     'uyvy': (2, 1, cv2.COLOR_YUV2RGB_UYVY),
     'yuv422_yuy2': (2, 1, cv2.COLOR_YUV2RGB_YUY2),
     'yuyv': (2, 1, cv2.COLOR_YUV2RGB_YUY2),
+    'nv21': (1, 1, cv2.COLOR_YUV2RGB_NV21),
 }
+# Rows of bytes per two rows of pixels, where they are not two: NV21 appends a plane of chroma.
+_ROWS_PER_TWO = {'nv21': 3}
 # From 16 to 8 bits such that white stays white, as cv_bridge does it.
 _WORDS_PER_BYTE = 257
 
@@ -52,7 +55,7 @@ def decode_pixels(
     """Convert the pixels of a raw image.
 
     Args:
-        data: anything that has a buffer of bytes, at least step * height of them.
+        data: anything that has a buffer of bytes, at least step for each row, chroma included.
         width: of the image [px].
         height: of the image [px].
         step: bytes of a row, padding included.
@@ -72,12 +75,19 @@ def decode_pixels(
     channels, depth, to_rgb = ENCODINGS[encoding]
     words = rows.view(f'{">" if big_endian else "<"}u{depth}')
     words = words.astype(words.dtype.newbyteorder('='), copy=False)
-    pixels = words.reshape((height, width, channels)[: 2 if channels == 1 else 3])
-    return _to_8_bits(pixels if to_rgb is None else _convert(pixels, to_rgb, encoding))
+    pixels = words.reshape((len(rows), width, channels)[: 2 if channels == 1 else 3])
+    if to_rgb is not None:
+        try:
+            pixels = cv2.cvtColor(pixels, to_rgb)
+        except cv2.error as error:
+            raise MessageError(
+                f'{width}x{height} pixels cannot be {encoding}: {error.err}'
+            ) from error
+    return _to_8_bits(pixels)
 
 
 def _rows(data: Any, width: int, height: int, step: int, encoding: str) -> NDArray[np.uint8]:
-    """Return the bytes of the pixels, (H, bytes of a row), without padding."""
+    """Return the bytes of the pixels, (rows, bytes of a row), without padding."""
     if encoding not in ENCODINGS:
         raise MessageError(
             f'image encoding {encoding!r} is not known. Choose one of {", ".join(ENCODINGS)} in '
@@ -91,20 +101,13 @@ def _rows(data: Any, width: int, height: int, step: int, encoding: str) -> NDArr
             f'pixel; its step is {step}'
         )
     flat = np.frombuffer(data, np.uint8)
-    if len(flat) < step * height:
+    n_rows = height * _ROWS_PER_TWO.get(encoding, 2) // 2
+    if len(flat) < step * n_rows:
         raise IncompleteImageError(
-            f'incomplete image: {len(flat)} of {step * height} bytes came. Network cameras lose '
+            f'incomplete image: {len(flat)} of {step * n_rows} bytes came. Network cameras lose '
             'packets: raise the MTU and the socket buffers.'
         )
-    return np.ascontiguousarray(flat[: step * height].reshape(height, step)[:, :row])
-
-
-def _convert(pixels: NDArray[Any], code: int, encoding: str) -> NDArray[Any]:
-    try:
-        return cv2.cvtColor(pixels, code)
-    except cv2.error as error:
-        height, width = pixels.shape[:2]
-        raise MessageError(f'{width}x{height} pixels cannot be {encoding}: {error.err}') from error
+    return np.ascontiguousarray(flat[: step * n_rows].reshape(n_rows, step)[:, :row])
 
 
 def _to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from synth_detect_ros.errors import MessageError
 from synth_detect_ros.nodes.encodings import ENCODINGS, IncompleteImageError, decode_pixels
 
 BAYER = {'r': 0, 'g': 1, 'b': 2}
-YUV = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv')
+YUV = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', 'nv21')
 
 
 def picture(width: int = 32, height: int = 24) -> np.ndarray:
@@ -16,7 +16,7 @@ def picture(width: int = 32, height: int = 24) -> np.ndarray:
 
 
 def encode(rgb: np.ndarray, encoding: str) -> np.ndarray:
-    """Return (H, W * channels) pixels of an encoding, straight from its definition."""
+    """Return (rows, W * channels) pixels of an encoding, straight from its definition."""
     r, g, b = np.moveaxis(rgb, 2, 0)
     name = encoding.removesuffix('16') if encoding.endswith('16') else encoding.removesuffix('8')
     if name in ('mono', '8UC1', '16UC1'):
@@ -31,9 +31,14 @@ def encode(rgb: np.ndarray, encoding: str) -> np.ndarray:
         y = 16 + (65.738 * r + 129.057 * g + 25.064 * b) / 256
         u = 128 + (-37.945 * r - 74.494 * g + 112.439 * b) / 256
         v = 128 + (112.439 * r - 94.154 * g - 18.285 * b) / 256
-        chroma = np.where(np.arange(r.shape[1]) % 2 == 0, u, np.roll(v, 1, axis=1))
-        pair = (chroma, y) if name in ('yuv422', 'uyvy') else (y, chroma)
-        out = np.stack(pair, axis=2).round().astype(np.uint8)
+        even = np.arange(r.shape[1]) % 2 == 0
+        if name == 'nv21':  # brightness, then V and U in turn, the same for 2x2 pixels
+            out = np.concatenate([y, np.where(even, v, np.roll(u, 1, axis=1))[::2]])
+        else:
+            chroma = np.where(even, u, np.roll(v, 1, axis=1))
+            pair = (chroma, y) if name in ('yuv422', 'uyvy') else (y, chroma)
+            out = np.stack(pair, axis=2)
+        out = out.round().astype(np.uint8)
     else:
         alpha = np.full_like(r, 255)
         order = {
@@ -43,7 +48,7 @@ def encode(rgb: np.ndarray, encoding: str) -> np.ndarray:
         out = np.stack(order, axis=2)
     if encoding.startswith('16') or encoding.endswith('16'):
         out = out.astype(np.uint16) * 257
-    return out.reshape(len(rgb), -1)
+    return out.reshape(len(out), -1)
 
 
 @pytest.mark.parametrize('big_endian', [False, True])
@@ -84,6 +89,11 @@ def test_half_an_image_is_told_apart(length):
         decode_pixels(bytes(length), 32, 24, 96, 'rgb8', big_endian=False)
 
 
+def test_chroma_belongs_to_the_image():
+    with pytest.raises(IncompleteImageError, match=f'{24 * 32} of {36 * 32} bytes'):
+        decode_pixels(bytes(24 * 32), 32, 24, 32, 'nv21', big_endian=False)
+
+
 @pytest.mark.parametrize(
     ('width', 'height', 'step'), [(0, 4, 12), (4, 0, 12), (4, 4, 11)], ids=['w', 'h', 'step']
 )
@@ -108,7 +118,7 @@ def test_rgb8_is_not_copied():
 def test_cv_bridge_agrees_where_it_is_installed():
     cv_bridge = pytest.importorskip('cv_bridge', reason='cv_bridge has no wheel')
     messages = pytest.importorskip('sensor_msgs.msg')
-    for encoding in set(ENCODINGS) - {'8UC1', '16UC1', '8UC3', 'uyvy', 'yuyv'}:
+    for encoding in set(ENCODINGS) - {'8UC1', '16UC1', '8UC3', 'uyvy', 'yuyv', 'nv21'}:
         pixels = np.ascontiguousarray(encode(picture(), encoding)).view(np.uint8)
         message = messages.Image(
             width=32, height=24, step=pixels.shape[1], encoding=encoding, data=pixels.tobytes()
