@@ -80,8 +80,9 @@ def _maps(net: nn.Module) -> dict[str, MapForm]:
     values: dict[str, Any] = every(torch.zeros(1, 3, *PROBE))
     gates = _gates(every.graph)
     found: dict[int, tuple[str, MapForm]] = {}
-    nodes: Any = every.graph.output_node().args[0]
-    for name, node in nodes.items():
+    *_, output = every.graph.nodes
+    outputs: Any = output.args[0]
+    for name, node in outputs.items():
         form = form_of(values[name])
         if node in gates and form is not None and form.stride in STRIDES:
             found[form.stride] = (name, form)
