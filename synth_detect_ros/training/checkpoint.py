@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.config.detectors import translate_detector
 from synth_detect_ros.config.options import build, read_mapping, to_mapping
 from synth_detect_ros.detectors.detector import Detector
-from synth_detect_ros.errors import ConfigError, StorageError
+from synth_detect_ros.errors import ConfigError, StorageError, TrainingError
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +59,26 @@ def read_progress(out: Path) -> Progress:
 
     Raises:
         OSError: it has no checkpoint.
+        TrainingError: its checkpoint is broken, or of another version.
     """
-    state = torch.load(out / CHECKPOINT, map_location='cpu', weights_only=True, mmap=True)
-    return Progress(**state['progress'])
+    path = out / CHECKPOINT
+    with _readable(path):
+        state = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+        return Progress(**state['progress'])
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say of a checkpoint that cannot be used what it is and what to do."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # zip, pickle and PyTorch raise their own kinds
+        raise TrainingError(
+            f'{path}: broken, or of another version of synth_detect_ros: go on with the version '
+            f'that wrote it, or remove it to begin the run anew ({error})'
+        ) from error
 
 
 def refuse_other_run(config: TrainConfig) -> None:
@@ -74,7 +92,8 @@ def refuse_other_run(config: TrainConfig) -> None:
         return
     mine = _flat(to_mapping(config))
     begun = read_mapping(stored)
-    begun['detector'] = translate_detector(begun.get('detector', {}))
+    if isinstance(begun.get('detector'), dict):
+        begun['detector'] = translate_detector(begun['detector'])
     theirs = _flat(to_mapping(build(TrainConfig, begun, str(stored))))
     names = {**mine, **theirs}
     differ = [k for k in names if k not in RESUMABLE and theirs.get(k) != mine.get(k)]
@@ -124,14 +143,17 @@ def load_checkpoint(out: Path, detector: Detector, optimizer: torch.optim.Optimi
 
     Returns:
         Where the run stands; at its start without a checkpoint.
+
+    Raises:
+        TrainingError: it is broken, or of another version.
     """
     path = out / CHECKPOINT
     if not path.is_file():
         return Progress()
-    device = next(detector.parameters()).device
-    state = torch.load(path, map_location=device, weights_only=True)
-    detector.load_state_dict(state['model'])
-    optimizer.load_state_dict(state['optimizer'])
-    progress = Progress(**state['progress'])
+    with _readable(path):
+        state = torch.load(path, map_location='cpu', weights_only=True)
+        detector.load_state_dict(state['model'])
+        optimizer.load_state_dict(state['optimizer'])
+        progress = Progress(**state['progress'])
     logger.info('going on at step %d of %s', progress.step, path)
     return progress

@@ -278,6 +278,9 @@ def test_run_of_version_0_1_goes_on(dataset, tmp_path):
     }  # fmt: skip
     path.write_text(yaml.safe_dump(stored))
     train(config)
+    path.write_text(yaml.safe_dump({**stored, 'detector': None}))
+    with pytest.raises(ConfigError, match='detector: wanted a group of options'):
+        train(config)
     path.write_text(yaml.safe_dump({**stored, 'detector': {'proposals': 9}}))
     with pytest.raises(ConfigError, match=r'detector\.rpn\.proposals is 9 there, 50 here'):
         train(config)
@@ -290,6 +293,31 @@ def test_run_with_another_time_limit_is_another_run(dataset, tmp_path):
         ConfigError, match=r'600\.0 there, 1200\.0 here\. The learning rate follows steps and time'
     ):
         train(longer)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda state: state['progress'].update(later=1),
+        lambda state: state['model'].popitem(),
+        lambda state: state.pop('optimizer'),
+    ],
+)
+def test_checkpoint_of_another_version_is_refused(dataset, tmp_path, change):
+    config, path = train_config(dataset, tmp_path, steps=1), tmp_path / 'checkpoint.pt'
+    train(config)
+    state = torch.load(path, weights_only=True)
+    change(state)
+    torch.save(state, path)
+    with pytest.raises(TrainingError, match=r'checkpoint\.pt: broken, or of another version of'):
+        train(config)
+
+
+def test_broken_checkpoint_is_refused(tmp_path):
+    path = tmp_path / 'checkpoint.pt'
+    path.write_bytes(b'PK')
+    with pytest.raises(TrainingError, match='remove it to begin the run anew'):
+        read_progress(tmp_path)
 
 
 def test_missing_dataset_and_options_are_named(tmp_path):
