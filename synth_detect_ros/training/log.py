@@ -74,6 +74,7 @@ def _append(path: Path, row: Mapping[str, Any]) -> None:
 def _truncate(path: Path, step: int) -> None:
     if not path.is_file():
         return
-    header, *rows = path.read_text().splitlines(keepends=True)
-    kept = [row for row in rows if row.split(',')[0].isdigit() and int(row.split(',')[0]) <= step]
-    path.write_text(''.join([header, *kept]))
+    lines = path.read_text().splitlines(keepends=True)  # none if the run was killed early
+    rows = [(line.partition(',')[0], line) for line in lines[1:]]
+    kept = [line for number, line in rows if number.isdigit() and int(number) <= step]
+    path.write_text(''.join(lines[:1] + kept))

@@ -31,6 +31,13 @@ def test_a_resumed_run_keeps_the_columns_and_drops_later_rows(tmp_path):
     }  # fmt: skip
 
 
+def test_a_log_that_a_killed_run_left_empty_gets_its_columns(tmp_path):
+    (tmp_path / 'log.csv').touch()
+    with RunLog(tmp_path, 0) as log:
+        log.step(1, 0.5, {'loss': 4.0}, 0.1)
+    assert [row['step'] for row in rows(tmp_path / 'log.csv')] == ['1']
+
+
 def test_a_validation_without_numbers_writes_nothing(tmp_path):
     with RunLog(tmp_path, 0) as log:
         log.validation(5, {'bbox': {'AP': None}})
