@@ -19,7 +19,6 @@ from synth_detect_ros.config.detectors import (
     SSDConfig,
 )
 from synth_detect_ros.config.inference import (
-    RUNTIME_HELP,
     RUNTIMES,
     DetectConfig,
     EvaluateConfig,
@@ -38,8 +37,6 @@ from synth_detect_ros.config.rendering import (
     SynthesizeConfig,
 )
 from synth_detect_ros.config.training import (
-    FREEZE_CHOICES,
-    FREEZE_PATTERN,
     AugmentConfig,
     CacheConfig,
     OptimizerConfig,
@@ -48,10 +45,7 @@ from synth_detect_ros.config.training import (
 
 __all__ = [
     'BUILTIN',
-    'FREEZE_CHOICES',
-    'FREEZE_PATTERN',
     'RUNTIMES',
-    'RUNTIME_HELP',
     'AugmentConfig',
     'BackgroundConfig',
     'CacheConfig',

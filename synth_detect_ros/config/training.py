@@ -74,10 +74,7 @@ class TrainConfig(Options):
     val_annotations: str = option('', 'COCO file of val_images', path='always')
     val_share: float = option(0.05, 'share of the data set kept for validation', low=0, high=0.5)
     val_max_images: int = option(100, 'images scored at each validation', low=1)
-    freeze: str = option(
-        'first_stage',
-        f'freeze dial: {FREEZE_CHOICES}',
-    )
+    freeze: str = option('first_stage', f'freeze dial: {FREEZE_CHOICES}')
     steps: int = option(2000, 'optimiser steps', low=1)
     time_limit_s: float = option(
         0.0, 'end earlier, with a finished schedule, when this time is used up; 0: no limit',

@@ -7,7 +7,6 @@ open: both are offered, and what lies between nothing and all.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from synth_detect_ros.config import FREEZE_CHOICES, FREEZE_PATTERN
 from synth_detect_ros.detectors.extractors.adapters import Adapter
 from synth_detect_ros.detectors.extractors.block_chain import BlockChain
 from synth_detect_ros.detectors.extractors.folding import fold_batch_norm
@@ -164,19 +162,17 @@ def apply_freeze(model: nn.Module, stages: Mapping[str, Stage], policy: str) -> 
     Args:
         model: the whole detector.
         stages: its extractor's stages, 'first_stage' and, for a C4 detector, 'second_stage'.
-        policy: 'none'; 'early:<stride>', the layers up to that stride; 'first_stage';
-            'both_stages'; 'until:<step>' or 'until:<percent>%', every stage until that step or
-            share of the run.
+        policy: of those that `TrainConfig` accepts: 'none'; 'early:<stride>', the layers up to
+            that stride; 'first_stage'; 'both_stages'; 'until:<step>' or 'until:<percent>%', every
+            stage until that step or share of the run.
 
     Returns:
         What was frozen.
 
     Raises:
-        FreezeError: unknown policy, a stage with random weights would be frozen, or the extractor
-            has no layers of that stride.
+        FreezeError: a stage with random weights would be frozen, or the extractor has no layers
+            of that stride.
     """
-    if not re.fullmatch(FREEZE_PATTERN, policy):
-        raise FreezeError(f'freeze: {policy!r} is not known. Choose one of {FREEZE_CHOICES}.')
     name, _, value = policy.partition(':')
     names = {'none': [], 'early': ['first_stage'], 'first_stage': ['first_stage']}
     chosen = {key: stages[key] for key in names.get(name, stages)}
