@@ -44,8 +44,8 @@ class Options(BaseModel):
         cls = type(self)
         old = {key: cls.renamed[key] for key in keys_in(values) if key in cls.renamed}
         if old:
-            problems = (f'unknown key {key!r}; it is called {new} now' for key, new in old.items())
-            raise ConfigError('; '.join(problems))
+            names = '; '.join(f'{key!r}, now {new}' for key, new in old.items())
+            raise ConfigError(f'unknown key {names}')
         for key in values:
             if key not in cls.model_fields:
                 known = ', '.join(sorted(cls.model_fields))

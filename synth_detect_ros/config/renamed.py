@@ -73,7 +73,8 @@ def translate(architectures: Sequence[Group], mapping: Mapping[str, Any]) -> dic
     """
     word = mapping.get('architecture', _word(architectures[0]))
     keys = {_word(other): set(keys_of(other)) for other in architectures}
-    own, every = keys.get(word, set()), {key for names in keys.values() for key in names}
+    every = set().union(*keys.values())
+    own = keys[word] if word in list(keys) else every
     translated: dict[str, Any] = {}
     for old, value in _leaves(mapping):
         names = RENAMED.get(old, (old,))

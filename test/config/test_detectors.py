@@ -91,7 +91,7 @@ def test_every_option_of_before_is_read_from_bundles_and_refused_by_its_new_name
     if own == key and has:
         assert build(DetectorConfig, old) == found
         return
-    wanted = f"unknown key '{key}'; it is called {own}" if own != key else f"key '{key}': it is an"
+    wanted = f"unknown key '{key}', now {own}" if own != key else f"key '{key}': it is an"
     with pytest.raises(ConfigError) as caught:
         build(DetectorConfig, old)
     assert wanted in str(caught.value)
@@ -113,6 +113,12 @@ def test_stored_values_are_kept_and_those_of_others_left_out():
     }  # fmt: skip
     assert translate_detector(old) == new
     assert translate_detector(new) == new
+
+
+@pytest.mark.parametrize('word', ['yolo', ['ssd']])
+def test_stored_architecture_that_is_not_known_is_named(word):
+    with pytest.raises(ConfigError, match=r'architecture: .* is not known'):
+        build(DetectorConfig, translate_detector({'architecture': word, 'backbone': 'resnet18'}))
 
 
 @pytest.mark.parametrize('cls', groups_of(DetectorConfig))

@@ -217,7 +217,7 @@ def test_paths_and_overrides_reach_into_each_of_several_groups(tmp_path):
         ),
         ({'kind': 'dog', 'sound': {'span': [0, 1]}}, "'sound': it is an option of kind cat"),
         ({'trick': 1}, "animal: unknown key 'trick'. Choose one of food, kind, lives, sound"),
-        ({'sound': {'loudness': 2}}, "key 'sound.loudness'; it is called sound.volume now"),
+        ({'sound': {'loudness': 2}}, "key 'sound.loudness', now sound.volume"),
         ({'lives': -1}, r'animal\.lives: -1 is out of bounds; wanted 0 or more$'),
         ({'sound': {'span': [3, 2]}}, r'animal\.sound\.span: a range is'),
         (3, 'animal: wanted a group of options, got 3'),
