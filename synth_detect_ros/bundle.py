@@ -94,8 +94,8 @@ def read_bundle_info(folder: Path) -> dict[str, Any]:
     try:
         info = yaml.safe_load(path.read_text())
         keys = {'format', 'classes', 'detector', 'weights_sha256'}
-        whole = isinstance(info, dict) and keys <= set(info) and isinstance(info['detector'], dict)
-        if not whole:
+        whole = isinstance(info, dict) and keys <= set(info)
+        if not whole or not isinstance(info['detector'], dict) or not info['classes']:
             raise BundleError(f'{path}: truncated or edited; wanted the keys {sorted(keys)}')
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BundleError(f'{path}: cannot be read: {error}') from error

@@ -72,6 +72,13 @@ def test_missing_bundle_is_named(tmp_path):
         load_bundle(tmp_path / 'nowhere')
 
 
+@pytest.mark.parametrize('part', ['classes', 'detector'])
+def test_empty_part_is_noticed(bundle, part):
+    edit(bundle, **{part: None})
+    with pytest.raises(BundleError, match='truncated or edited; wanted the keys'):
+        load_bundle(bundle)
+
+
 def test_missing_weights_are_named(bundle):
     (bundle / 'weights.safetensors').unlink()
     with pytest.raises(BundleError, match=r'weights\.safetensors is missing'):
