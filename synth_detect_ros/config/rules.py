@@ -1,6 +1,6 @@
 """What an option means and may be, and the sentence that says what is wrong with a value.
 
-`option` declares the field of a pydantic model and hangs a `Rule` on it, from which pydantic's
+`option` declares the field of a pydantic model and attaches a `Rule`, from which pydantic's
 checks, YAML comments, command-line flags and ROS parameter descriptors are made.
 """
 

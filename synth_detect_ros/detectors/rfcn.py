@@ -30,14 +30,15 @@ class PositionMaps(nn.Module):
     """Makes the position-sensitive maps of the whole image.
 
     Args:
-        trunk: layers on the map: the extractor's last part, or convolutions of our own.
+        layers: on the map: the extractor's last part, or convolutions of our own.
         reduce: convolution to the channels before the position-sensitive maps.
         maps: convolution to the position-sensitive maps.
     """
 
-    def __init__(self, trunk: nn.Module, reduce: nn.Module, maps: nn.Module) -> None:
+    def __init__(self, layers: nn.Module, reduce: nn.Module, maps: nn.Module) -> None:
         super().__init__()
-        self.trunk, self.reduce, self.maps = trunk, reduce, maps
+        # The names of layers are those of stored weights.
+        self.trunk, self.reduce, self.maps = layers, reduce, maps
 
     def folded(self) -> PositionMaps:
         """Return a copy for inference with batch norm of the extractor folded in."""
@@ -69,17 +70,17 @@ def build_position_maps(
     channels, norm = extractor.channels[-1], norm_layer(config)
     if extractor.second_stage is not None:
         base = C4_STRIDE // extractor.strides[-1]
-        trunk: nn.Module = _keep_stride(extractor.second_stage, channels, config.extractor, base)
+        layers: nn.Module = _keep_stride(extractor.second_stage, channels, config.extractor, base)
         channels = extractor.second_channels
     else:
-        trunk = conv_stack(channels, config.channels, config.box_head.convs, norm)
+        layers = conv_stack(channels, config.channels, config.box_head.convs, norm)
         channels = config.channels if config.box_head.convs else channels
     width = config.box_head.channels
     reduce = Conv2dNormActivation(channels, width, 1, norm_layer=norm)
     maps = nn.Conv2d(width, (num_classes + 4) * config.box_head.bins**2, 1)
     nn.init.normal_(maps.weight, std=0.01)
     nn.init.zeros_(maps.bias)  # type: ignore[arg-type]  # it has one
-    return PositionMaps(trunk, reduce, maps)
+    return PositionMaps(layers, reduce, maps)
 
 
 @torch.no_grad()

@@ -81,7 +81,7 @@ class Predictors(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        # The names of layers are those of stored weights, here and elsewhere.
+        # The names of layers are those of stored weights.
         self.trunks, self.logits, self.codes = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         norm, kernel = norm_layer(config, GROUP_CHANNELS), config.kernel
         for width, count in zip(channels, boxes, strict=True):

@@ -49,7 +49,7 @@ def group_norm(x: torch.Tensor, norm: nn.GroupNorm) -> torch.Tensor:
 
 
 class FastBoxHead:
-    """Stands for a `FastRCNNConvFCHead` in inference mode.
+    """Replaces a `FastRCNNConvFCHead` in inference mode.
 
     Args:
         head: one that `can_be_fast`.

@@ -1,4 +1,4 @@
-"""The folder of a training run: whose it is, how far the run is, and what it goes on from."""
+"""The folder of a training run: its configuration, its progress and its checkpoint."""
 
 from __future__ import annotations
 
