@@ -179,9 +179,9 @@ def _open_run(config: TrainConfig) -> TrainingRun:
         folder = Path(cache.folder or out / 'features')
         features = CachedFeatures(detector, data.set, folder, cache.dtype, amp=amp)
     optimizer = build_optimizer(config.optimizer, detector)
+    progress = load_checkpoint(out, detector, optimizer)
     out.mkdir(parents=True, exist_ok=True)
     (out / CONFIG).write_text(to_yaml(config))
-    progress = load_checkpoint(out, detector, optimizer)
     run = TrainingRun(config, data, detector, freeze, features, optimizer, progress, amp)
     _thaw_if_due(run)
     return run

@@ -303,14 +303,17 @@ def test_run_with_another_time_limit_is_another_run(dataset, tmp_path):
         lambda state: state.pop('optimizer'),
     ],
 )
-def test_checkpoint_of_another_version_is_refused(dataset, tmp_path, change):
+def test_checkpoint_of_another_version_is_refused(dataset, tmp_path, monkeypatch, change):
     config, path = train_config(dataset, tmp_path, steps=1), tmp_path / 'checkpoint.pt'
     train(config)
     state = torch.load(path, weights_only=True)
     change(state)
     torch.save(state, path)
+    (tmp_path / 'train.yaml').write_text('detector: {backbone: mobilenet_v2}  # of that version\n')
+    monkeypatch.setattr(train_module, 'refuse_other_run', lambda _: None)
     with pytest.raises(TrainingError, match=r'checkpoint\.pt: broken, or of another version of'):
         train(config)
+    assert 'of that version' in (tmp_path / 'train.yaml').read_text()
 
 
 def test_broken_checkpoint_is_refused(tmp_path):
