@@ -1,8 +1,9 @@
 """Meshes with their levels of detail, kept on disk: made once a model, read in milliseconds.
 
 The files lie in `synth_detect_ros/meshes` of $XDG_CACHE_HOME (default: ~/.cache) and may be
-deleted at any time. What is read is what would be made: an entry holds the hashes of the model's
-files and of the code that made it, and is made again when one of them is another.
+deleted at any time; a process without a home has none. What is read is what would be made: an
+entry holds the hashes of the model's files and of the code that made it, and is made again when
+one of them is another.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from typing import Any
 import cv2
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
+from synth_detect_ros.files import make_folder, write_atomic
 from synth_detect_ros.rendering.meshes.cad_file import find_source, hash_file, load_mesh
 from synth_detect_ros.rendering.meshes.levels import with_levels
 from synth_detect_ros.rendering.meshes.mesh import Level, Mesh, MeshPart
@@ -42,8 +44,10 @@ def load_with_levels(path: Path, unit: str = 'auto') -> Mesh:
     Raises:
         MeshError: see `cad_file.load_mesh`.
     """
-    key = hashlib.sha256(f'{path.resolve()} {unit}'.encode()).hexdigest()
     home = Path(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'))
+    if not home.is_absolute():  # `~` where a container's user has no home
+        return with_levels(load_mesh(path, unit))
+    key = hashlib.sha256(f'{path.resolve()} {unit}'.encode()).hexdigest()
     entry = home / 'synth_detect_ros' / 'meshes' / f'{key}.safetensors'
     mesh = _read(entry, path.parent)
     if mesh is None:
@@ -94,22 +98,21 @@ def _write(entry: Path, mesh: Mesh) -> None:
         'errors': [level.error for level in mesh.levels],
         'extent': {'diameter': mesh.diameter, 'radius': mesh.radius},
     }
-    partial = entry.with_suffix(f'.{os.getpid()}')
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, {'facts': json.dumps(facts)})
-        partial.replace(entry)
+        make_folder(entry.parent)
+        write_atomic(entry, save(tensors, {'facts': json.dumps(facts)}))
         for old in sorted(entry.parent.glob('*.safetensors'), key=os.path.getmtime)[:-KEPT]:
             old.unlink(missing_ok=True)
-    except (OSError, SafetensorError) as error:
-        logger.info('%s cannot be written, the next start takes longer: %s', entry, error)
+    except OSError as error:
+        logger.info('The next start takes longer: %s', error)
 
 
 @cache
 def _code() -> str:
     """Return a hash of what makes meshes: the modules of this folder and what they stand on."""
-    versions = [importlib.metadata.version(name) for name in ('numpy', 'Pillow', 'trimesh')]
-    digest = hashlib.sha256(' '.join([*versions, cv2.__version__]).encode())
+    stands_on = 'numpy', 'Pillow', 'scipy', 'trimesh'
+    versions = [*map(importlib.metadata.version, stands_on), cv2.__version__]
+    digest = hashlib.sha256(' '.join(versions).encode())
     for module in sorted(Path(__file__).parent.glob('*.py')):
         digest.update(module.read_bytes())
     return digest.hexdigest()

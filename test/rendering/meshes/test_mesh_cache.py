@@ -1,5 +1,7 @@
 """The cache of meshes: what comes from it is what would be made, and nothing depends on it."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +113,49 @@ def test_a_folder_that_cannot_be_written_does_no_harm(ball: Path, made: list[Pat
     (ball.parents[1] / 'cache').write_text('a file')
     for _ in range(2):
         assert load_with_levels(ball, 'm').levels
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize('home', ['relative', ''])
+def test_without_a_home_nothing_is_kept(
+    home: str, ball: Path, made: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's user may have no home; `~` is then no folder to make where one works."""
+    monkeypatch.setenv('XDG_CACHE_HOME', home)
+    monkeypatch.setattr(os.path, 'expanduser', lambda path: path)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    for _ in range(2):
+        assert load_with_levels(ball, 'm').levels
+    assert len(made) == 2 and sorted(tmp_path.iterdir()) == before
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    ball: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    assert load_with_levels(ball, 'm').levels
+    assert not list(folder.iterdir())
+
+
+def test_processes_that_make_the_same_model_at_once_do_not_meet(
+    ball: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one writes its entry while the first writes the same."""
+    fsync = os.fsync
+
+    def meet(file: int) -> None:
+        monkeypatch.setattr(os, 'fsync', fsync)
+        assert load_with_levels(ball, 'm').levels
+        fsync(file)
+
+    monkeypatch.setattr(os, 'fsync', meet)
+    first = load_with_levels(ball, 'm')
+    assert len(made) == 2
+    assert_same(load_with_levels(ball, 'm'), first)
     assert len(made) == 2
 
 
