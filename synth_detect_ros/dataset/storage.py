@@ -67,7 +67,8 @@ class DatasetWriter:
             if read_info(self.folder).get('fingerprint') != info['fingerprint']:
                 raise DatasetError(
                     f'{self.folder} holds a data set of another configuration, camera, objects or '
-                    'backgrounds. Give another folder, or delete this one to start afresh.'
+                    'backgrounds, or of another version of synth_detect_ros. Give another folder, '
+                    'or delete this one to start afresh.'
                 )
             return
         if self.folder.exists() and any(self.folder.iterdir()):
