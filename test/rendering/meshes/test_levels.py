@@ -85,8 +85,11 @@ def border(positions: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def as_trimesh(parts: tuple[MeshPart, ...]) -> trimesh.Trimesh:
+    """Return the triangles that have an area; trimesh before 5.2 finds no distance to others."""
     positions = corners(parts)
-    return trimesh.Trimesh(positions, np.arange(len(positions)).reshape(-1, 3), process=False)
+    mesh = trimesh.Trimesh(positions, np.arange(len(positions)).reshape(-1, 3), process=False)
+    mesh.update_faces(mesh.nondegenerate_faces())
+    return mesh
 
 
 def distances(source: tuple[MeshPart, ...], target: tuple[MeshPart, ...]) -> float:
