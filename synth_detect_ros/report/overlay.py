@@ -23,6 +23,8 @@ PALETTE: tuple[Colour, ...] = (
     (0, 114, 178),
 )
 GREEN: Colour = (0, 200, 80)
+# Of masks: the object under them is still seen.
+OPACITY = 0.4
 
 
 def class_colour(label: int) -> Colour:
@@ -31,10 +33,7 @@ def class_colour(label: int) -> Colour:
 
 
 def draw_detections(
-    image: NDArray[np.uint8],
-    detections: Detections,
-    classes: Sequence[str],
-    alpha: float = 0.4,
+    image: NDArray[np.uint8], detections: Detections, classes: Sequence[str]
 ) -> NDArray[np.uint8]:
     """Draw masks, boxes, names and scores.
 
@@ -42,7 +41,6 @@ def draw_detections(
         image: (H, W, 3) uint8 RGB.
         detections: of this image, masks (N, H, W).
         classes: names of the labels.
-        alpha: opacity of the masks, 0..1.
 
     Returns:
         (H, W, 3) uint8 RGB copy; the best detection lies on top.
@@ -53,21 +51,19 @@ def draw_detections(
         label = int(detections.labels[i])
         colour = class_colour(label)
         if detections.masks is not None:
-            draw_mask(canvas, detections.masks[i], colour, alpha)
+            draw_mask(canvas, detections.masks[i], colour)
         text = f'{classes[label]} {detections.scores[i]:.2f}'
         draw_boxes(canvas, detections.boxes[i : i + 1], [text], colour)
     return canvas
 
 
-def draw_mask(
-    canvas: NDArray[np.uint8], mask: NDArray[np.bool_], colour: Colour, alpha: float
-) -> None:
+def draw_mask(canvas: NDArray[np.uint8], mask: NDArray[np.bool_], colour: Colour) -> None:
     """Tint the pixels of a (H, W) bool mask on an (H, W, 3) uint8 RGB image, in place."""
     region = bounding_slices(mask)
     if not mask[region].size:
         return
     part = canvas[region]
-    tinted = cv2.addWeighted(part, 1 - alpha, np.full_like(part, colour), alpha, 0)
+    tinted = cv2.addWeighted(part, 1 - OPACITY, np.full_like(part, colour), OPACITY, 0)
     np.copyto(part, tinted, where=mask[region][..., None])
 
 

@@ -15,15 +15,14 @@ from numpy.typing import NDArray
 from synth_detect_ros.bundle import MODEL, read_bundle_info
 from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set, spread
 from synth_detect_ros.dataset.coco import quiet_coco, read_coco
-from synth_detect_ros.dataset.storage import COCO_FILE, IMAGES_FOLDER
+from synth_detect_ros.dataset.storage import COCO_FILE, IMAGES_FOLDER, INFO_FILE
 from synth_detect_ros.errors import DatasetError
-from synth_detect_ros.files import encode_image, read_image, write_atomic
+from synth_detect_ros.files import encode_image, make_folder, read_image, write_atomic
 from synth_detect_ros.geometry.boxes import xyxy_from_xywh
 from synth_detect_ros.report.overlay import class_colour, draw_boxes, draw_mask
 
 Image = NDArray[np.uint8]
 TILE_WIDTH, GAP = 400, 6  # [px]; four tiles fill a screen
-MASK_ALPHA = 0.35
 
 
 def show(folder: Path, out: Path, count: int) -> str:
@@ -45,7 +44,7 @@ def show(folder: Path, out: Path, count: int) -> str:
         raise DatasetError(f'{folder}: no such folder. Give a data set, background set or bundle.')
     if (folder / MODEL).is_file():
         return describe_bundle(read_bundle_info(folder))
-    if (folder / COCO_FILE).is_file():
+    if any((folder / name).is_file() for name in (COCO_FILE, INFO_FILE)):
         coco = read_coco(folder / COCO_FILE)
         text = describe_dataset(coco)
         pictures = dataset_pictures(folder / IMAGES_FOLDER, coco, count)
@@ -53,7 +52,7 @@ def show(folder: Path, out: Path, count: int) -> str:
         backgrounds = read_background_set(folder)
         text = describe_backgrounds(backgrounds)
         pictures = [backgrounds.read(i) for i in spread(len(backgrounds), count)]
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     write_atomic(out, encode_image(contact_sheet(pictures), 'png'))
     return f'{text}\npicture: {out}'
 
@@ -102,7 +101,7 @@ def dataset_pictures(images: Path, coco: dict[str, Any], count: int) -> list[Ima
         for row in index.imgToAnns[entry['id']]:
             colour = class_colour(labels[row['category_id']])
             if row.get('segmentation'):
-                draw_mask(canvas, index.annToMask(row).astype(bool), colour, MASK_ALPHA)
+                draw_mask(canvas, index.annToMask(row).astype(bool), colour)
             name = index.cats[row['category_id']]['name']
             visible = f' {row["visib_fract"]:.0%} visible' if 'visib_fract' in row else ''
             draw_boxes(canvas, xyxy_from_xywh(row['bbox']), [f'{name}{visible}'], colour)

@@ -46,15 +46,15 @@ def test_box_of_one_pixel_colours_one_pixel():
     assert np.argwhere((drawn != image()).any(axis=2)).tolist() == [[20, 10]]
 
 
-def test_mask_is_tinted_by_alpha_and_nothing_else():
+def test_mask_is_tinted_and_nothing_else():
     masks = np.zeros((1, 60, 80), bool)
     masks[0, 30:35, 40:50] = True
     box = [[0, 0, 80, 60]]
     plain = draw_detections(image(), detections(box), ['a'])
-    drawn = draw_detections(image(), detections(box, masks), ['a'], alpha=0.25)
+    drawn = draw_detections(image(), detections(box, masks), ['a'])
     changed = (drawn != plain).any(axis=2)
     assert np.array_equal(changed, masks[0])
-    wanted = 0.75 * 100 + 0.25 * np.array(class_colour(0))
+    wanted = 0.6 * 100 + 0.4 * np.array(class_colour(0))
     assert np.abs(drawn[32, 45] - wanted).max() <= 0.5
 
 

@@ -5,7 +5,7 @@ import tiny
 import yaml
 
 from synth_detect_ros.dataset.backgrounds import spread
-from synth_detect_ros.errors import BackgroundError, BundleError, DatasetError
+from synth_detect_ros.errors import BackgroundError, BundleError, DatasetError, StorageError
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.report.overlay import class_colour
 from synth_detect_ros.report.show import GAP, TILE_WIDTH, contact_sheet, show
@@ -32,6 +32,21 @@ def test_every_image_is_on_the_sheet_once(count):
     assert (sheet[:GAP] == 255).all() and (sheet[:, -GAP:] == 255).all()
 
 
+def test_data_set_whose_run_was_interrupted_says_so(tmp_path):
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'parts').mkdir()
+    (tmp_path / 'dataset.yaml').write_text('format: 1')
+    with pytest.raises(DatasetError, match='interrupted'):
+        show(tmp_path, tmp_path / 'sheet.png', count=4)
+
+
+def test_a_picture_that_cannot_be_written_is_named(tmp_path):
+    folder = tiny.write_dataset(tmp_path / 'set', count=1)
+    (tmp_path / 'file').touch()
+    with pytest.raises(StorageError, match='cannot be made'):
+        show(folder, tmp_path / 'file' / 'sheet.png', count=1)
+
+
 def test_data_set_is_counted_and_pictured(tmp_path):
     folder = tiny.write_dataset(tmp_path / 'set', count=5)
     text = show(folder, tmp_path / 'new/sheet.png', count=4)
@@ -40,7 +55,7 @@ def test_data_set_is_counted_and_pictured(tmp_path):
     sheet = cv2.imread(str(tmp_path / 'new/sheet.png'))[..., ::-1]
     assert sheet.shape[1] == 2 * TILE_WIDTH + 3 * GAP
     # image 0 is red: its mask is tinted with the colour of class 0
-    tint = 0.65 * np.array(tiny.COLOURS[0]) + 0.35 * np.array(class_colour(0))
+    tint = 0.6 * np.array(tiny.COLOURS[0]) + 0.4 * np.array(class_colour(0))
     assert (np.abs(sheet.astype(int) - tint).max(axis=2) < 4).sum() > 1000
 
 
