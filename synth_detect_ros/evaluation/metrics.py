@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,51 +17,17 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from synth_detect_ros.dataset.coco import quiet_coco
-from synth_detect_ros.evaluation.selection import Annotation, Selection, select
-from synth_detect_ros.structures import Detections
+from synth_detect_ros.evaluation.selection import Annotation, Selection
 
 MAX_DETECTIONS = 100
 METRICS = ('AP', 'AP50', 'AP75', 'AR100')
 
 
-def score_detections(
-    detections: Iterable[Detections],
-    image_ids: Sequence[int],
-    ground_truth: Mapping[str, Any],
-    classes: Sequence[str],
-    exclude: str = '',
-    masks: bool = False,
-) -> dict[str, Any]:
-    """Score detections against COCO annotations; classes are matched by name.
-
-    Only the images in `image_ids` count; those without annotations count too, for their false
-    alarms. Classes that only one side knows are left out, with a line in the log.
-
-    Args:
-        detections: one an image; read one at a time, so that an iterator saves the memory of
-            all masks.
-        image_ids: COCO ids of these images, in the same order.
-        ground_truth: COCO mapping, see `dataset.coco.read_coco`.
-        classes: names of the detector's labels.
-        exclude: annotations in which this field is true are neither right to find nor wrong to
-            find or miss; empty for none.
-        masks: score masks as well, if all detections and annotations have them.
-
-    Returns:
-        See `score`.
-
-    Raises:
-        DatasetError: numbers of images and detections differ, an image is not in the ground
-            truth, or no class name is shared.
-    """
-    return score(select(detections, image_ids, ground_truth, classes, exclude), masks)
-
-
-def score(selection: Selection, masks: bool = False) -> dict[str, Any]:
+def score(selection: Selection, *, masks: bool) -> dict[str, Any]:
     """Return COCO metrics.
 
     Args:
-        selection: what is compared.
+        selection: what is compared, see `selection.select`.
         masks: score masks as well, if all detections and annotations have them.
 
     Returns:

@@ -47,7 +47,21 @@ def select(
     classes: Sequence[str],
     exclude: str = '',
 ) -> Selection:
-    """Select what is to be compared; arguments and errors as in `metrics.score_detections`."""
+    """Select what is compared; classes are matched by name.
+
+    Images without annotations count too; classes that only one side knows do not, and are logged.
+
+    Args:
+        detections: one an image; an iterator saves the memory of all masks.
+        image_ids: COCO ids of these images, in the same order.
+        ground_truth: COCO mapping, see `dataset.coco.read_coco`.
+        classes: names of the detector's labels.
+        exclude: annotations in which this field is true count neither way; empty for none.
+
+    Raises:
+        DatasetError: numbers of images and detections differ, an image is not in the ground
+            truth, or no class name is shared.
+    """
     entries = {row['id']: row for row in ground_truth['images']}
     unknown = [str(i) for i in image_ids if i not in entries]
     if unknown:

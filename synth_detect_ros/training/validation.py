@@ -16,7 +16,8 @@ import numpy as np
 from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.dataset.coco import read_coco
 from synth_detect_ros.detectors.detector import Detector, to_tensor
-from synth_detect_ros.evaluation.metrics import score_detections
+from synth_detect_ros.evaluation.metrics import score
+from synth_detect_ros.evaluation.selection import select
 from synth_detect_ros.files import read_image
 
 
@@ -62,7 +63,7 @@ class Validation:
         return cls(name, folder, truth, [rows[i] for i in pick])
 
     def score(self, detector: Detector) -> dict[str, Any]:
-        """Return the metrics of a detector, see `metrics.score_detections`; {} for no images."""
+        """Return the metrics of a detector, see `evaluation.metrics.score`; {} for no images."""
         if not self.rows:
             return {}
         detector.eval()
@@ -72,7 +73,8 @@ class Validation:
             for row in self.rows
         )
         ids = [row['id'] for row in self.rows]
-        return score_detections(found, ids, self.truth, detector.classes, masks=detector.has_masks)
+        selection = select(found, ids, self.truth, detector.classes)
+        return score(selection, masks=detector.has_masks)
 
     @staticmethod
     def score_of(metrics: Mapping[str, Any]) -> float:

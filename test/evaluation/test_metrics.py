@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from synth_detect_ros.errors import DatasetError
-from synth_detect_ros.evaluation.metrics import score_detections
+from synth_detect_ros.evaluation.metrics import score
 from synth_detect_ros.evaluation.selection import select
 from synth_detect_ros.structures import Detections
 
@@ -50,6 +50,10 @@ def found(*rows, masks=None):
 
 def four(metrics):
     return {k: metrics[k] for k in FOUR}
+
+
+def score_detections(detections, image_ids, truth, classes, *, exclude='', masks=False):
+    return score(select(detections, image_ids, truth, classes, exclude), masks=masks)
 
 
 A, B = (10, 10, 50, 50), (60, 20, 120, 100)
