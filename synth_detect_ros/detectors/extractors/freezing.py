@@ -7,6 +7,7 @@ open: both are offered, and what lies between nothing and all.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from synth_detect_ros.config.training import FREEZE_CHOICES, FREEZE_PATTERN
 from synth_detect_ros.detectors.extractors.adapters import Adapter
 from synth_detect_ros.detectors.extractors.block_chain import BlockChain
 from synth_detect_ros.detectors.extractors.folding import fold_batch_norm
@@ -59,8 +61,8 @@ class Stage(nn.Module):
         if not isinstance(self.module, BlockChain):
             raise FreezeError(
                 f'freeze: early:{stride}: this extractor runs as a whole, its layers cannot be '
-                'told apart. Choose first_stage, or a ResNet, mobilenet_v2, efficientnet_lite0 or '
-                'inception_resnet_v2.'
+                'told apart. Choose first_stage, or an extractor with a name of its own, see '
+                'detector.extractor.'
             )
         for block in self.module.early(stride):
             self._stop(block)
@@ -162,26 +164,24 @@ def apply_freeze(model: nn.Module, stages: Mapping[str, Stage], policy: str) -> 
     Args:
         model: the whole detector.
         stages: its extractor's stages, 'first_stage' and, for a C4 detector, 'second_stage'.
-        policy: of those that `TrainConfig` accepts: 'none'; 'early:<stride>', the layers up to
-            that stride; 'first_stage'; 'both_stages'; 'until:<step>' or 'until:<percent>%', every
-            stage until that step or share of the run.
+        policy: 'none'; 'early:<stride>', the layers up to that stride; 'first_stage';
+            'both_stages'; 'until:<step>' or 'until:<percent>%', every stage until that step or
+            share of the run.
 
     Returns:
         What was frozen.
 
     Raises:
-        FreezeError: a stage with random weights would be frozen, or the extractor has no layers
-            of that stride.
+        FreezeError: unknown policy, a stage with random weights would be frozen, or the extractor
+            has no layers of that stride.
     """
+    if not re.fullmatch(FREEZE_PATTERN, policy):
+        raise FreezeError(f'freeze: {policy!r} is not known. Choose one of {FREEZE_CHOICES}.')
     name, _, value = policy.partition(':')
     names = {'none': [], 'early': ['first_stage'], 'first_stage': ['first_stage']}
     chosen = {key: stages[key] for key in names.get(name, stages)}
-    for key, stage in chosen.items():
-        if not stage.pretrained:
-            raise FreezeError(
-                f'freeze: {policy} would freeze the random weights of {key}. Give pre-trained '
-                'weights (detector.weights: default or a file), or freeze: none.'
-            )
+    _refuse_random(chosen, policy)
+    for stage in chosen.values():
         if name == 'early':
             stage.freeze_early(int(value))
         else:
@@ -194,6 +194,15 @@ def apply_freeze(model: nn.Module, stages: Mapping[str, Stage], policy: str) -> 
         frozen={key: _count(stage, trainable=False) for key, stage in chosen.items()},
         trainable=_count(model, trainable=True),
     )
+
+
+def _refuse_random(stages: Mapping[str, Stage], policy: str) -> None:
+    for key, stage in stages.items():
+        if not stage.pretrained:
+            raise FreezeError(
+                f'freeze: {policy} would freeze the random weights of {key}. Give pre-trained '
+                'weights (detector.weights: default or a file), or freeze: none.'
+            )
 
 
 def _count(module: nn.Module, *, trainable: bool) -> int:

@@ -120,6 +120,11 @@ def test_random_weights_are_not_frozen():
         apply_freeze(detector, detector.stages, 'first_stage')
 
 
+def test_unknown_policy_lists_the_choices():
+    with pytest.raises(FreezeError, match='none, early:<stride>, first_stage'):
+        apply_freeze(nn.Identity(), {}, 'half')
+
+
 def test_frozen_stage_keeps_no_activations():
     stage = Stage(nn.Conv2d(3, 4, 3), pretrained=True)
     stage.freeze()
