@@ -53,9 +53,10 @@ class SourceFiles:
         Raises:
             FileNotFoundError: there is no such file.
         """
-        path = find_source(self._folder, name)
-        self.sha256[name] = hash_file(path)
-        return path.read_bytes()
+        self.sha256[name] = ''
+        data = find_source(self._folder, name).read_bytes()
+        self.sha256[name] = hashlib.sha256(data).hexdigest()
+        return data
 
     __getitem__ = get
 

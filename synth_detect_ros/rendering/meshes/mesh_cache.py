@@ -13,6 +13,7 @@ import importlib.metadata
 import json
 import logging
 import os
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from synth_detect_ros.rendering.meshes.mesh import Level, Mesh, MeshPart
 
 logger = logging.getLogger(__name__)
 
-# Entries that are kept; a scan takes some megabytes.
+# Entries that are kept, those used last; a scan takes some megabytes.
 KEPT = 200
 ARRAYS = ('vertices', 'faces', 'normals', 'colours', 'uv')
 
@@ -68,6 +69,8 @@ def _read(entry: Path, folder: Path) -> Mesh | None:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError):
         return None
+    with suppress(OSError):  # a cache that is only read
+        os.utime(entry)
 
     def part(level: int, number: int) -> MeshPart:
         columns: dict[str, Any] = {k: arrays.get(f'{level}/{number}/{k}') for k in ARRAYS}

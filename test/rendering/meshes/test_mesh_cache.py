@@ -1,7 +1,8 @@
 """The cache of meshes: what comes from it is what would be made, and nothing depends on it."""
 
-import errno
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -131,12 +132,9 @@ def test_without_a_home_nothing_is_kept(
 
 
 def test_a_full_disk_leaves_nothing_behind(
-    ball: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ball: Path, folder: Path, full_disk: Callable[[], None]
 ) -> None:
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
-    monkeypatch.setattr(os, 'fsync', full)
+    full_disk()
     assert load_with_levels(ball, 'm').levels
     assert not list(folder.iterdir())
 
@@ -170,6 +168,36 @@ def test_small_meshes_and_old_entries_are_not_kept(
     load_with_levels(ball, 'auto')
     (second,) = folder.iterdir()
     assert first != second
+
+
+def test_entries_that_are_used_are_kept(
+    ball: Path, folder: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mesh_cache, 'KEPT', 2)
+    load_with_levels(ball, 'm')
+    load_with_levels(ball, 'auto')
+    for entry in folder.iterdir():  # as long ago as each other
+        os.utime(entry, (0, 0))
+    load_with_levels(ball, 'm')
+    copy = ball.with_name('copy.obj')
+    shutil.copy(ball, copy)
+    load_with_levels(copy, 'm')
+    assert len(made) == 3
+    load_with_levels(ball, 'm')
+    assert len(made) == 3 and len(list(folder.iterdir())) == 2
+
+
+def test_a_cache_that_is_only_read_is_used(
+    ball: Path, made: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_with_levels(ball, 'm')
+
+    def refuse(_: Path) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, 'utime', refuse)
+    load_with_levels(ball, 'm')
+    assert len(made) == 1
 
 
 def test_a_missing_file_is_named_whatever_is_cached(ball: Path) -> None:
