@@ -100,7 +100,10 @@ def read_bundle_info(folder: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BundleError(f'{path}: cannot be read: {error}') from error
     if info['format'] == 1:
-        return {**info, 'detector': translate_detector(info['detector'])}
+        try:
+            return {**info, 'detector': translate_detector(info['detector'])}
+        except ConfigError as error:
+            raise BundleError(f'{path}: detector.{error}') from error
     if info['format'] != FORMAT:
         raise BundleError(
             f'{path}: format {info["format"]}, but this version of synth_detect_ros reads 1 and '

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from synth_detect_ros.config.rules import Group, keys_of, rules_of
+from synth_detect_ros.errors import ConfigError
 
 # Today's names by those of then; the first one that an architecture has.
 RENAMED: dict[str, tuple[str, ...]] = {
@@ -70,6 +71,9 @@ def translate(architectures: Sequence[Group], mapping: Mapping[str, Any]) -> dic
         architectures: configurations of all of them.
         mapping: as version 0.1 wrote it, with options of all architectures; those that mean
             nothing to this one are left out.
+
+    Raises:
+        ConfigError: a value stands in place of a group.
     """
     word = mapping.get('architecture', _word(architectures[0]))
     keys = {_word(other): set(keys_of(other)) for other in architectures}
@@ -84,6 +88,8 @@ def translate(architectures: Sequence[Group], mapping: Mapping[str, Any]) -> dic
             place = translated
             for group in groups:
                 place = place.setdefault(group, {})
+                if not isinstance(place, dict):
+                    raise ConfigError(f'{group}: wanted a group of options, got {place!r}')
             place[key] = value
     return translated
 

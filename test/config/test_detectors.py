@@ -121,6 +121,11 @@ def test_stored_architecture_that_is_not_known_is_named(word):
         build(DetectorConfig, translate_detector({'architecture': word, 'backbone': 'resnet18'}))
 
 
+def test_stored_value_in_place_of_a_group_is_named():
+    with pytest.raises(ConfigError, match='rpn: wanted a group of options, got 3'):
+        translate_detector({'architecture': 'faster_rcnn', 'rpn': 3, 'rpn_batch': 8})
+
+
 @pytest.mark.parametrize('cls', groups_of(DetectorConfig))
 def test_options_of_today_are_translated_to_themselves(cls):
     assert build(DetectorConfig, translate_detector(to_mapping(cls()))) == cls()
