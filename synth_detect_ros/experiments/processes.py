@@ -20,7 +20,7 @@ import torch
 
 from synth_detect_ros.config.options import Options, to_yaml
 from synth_detect_ros.errors import SynthDetectError
-from synth_detect_ros.files import write_atomic
+from synth_detect_ros.files import make_folder, write_atomic
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class ProcessPool:
         Raises:
             CommandError: it failed.
         """
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         file = folder / f'{name}.config.yaml'
         write_atomic(file, to_yaml(config).encode())
         module = 'synth_detect_ros.commands.main'

@@ -12,7 +12,7 @@ from typing import Any
 
 from synth_detect_ros.evaluation.metrics import METRICS, number
 from synth_detect_ros.experiments.grid import Grid
-from synth_detect_ros.files import write_atomic
+from synth_detect_ros.files import make_folder, write_atomic
 
 TITLES = ('mAP', 'mAP@.5', 'mAP@.75', 'AR@100')
 KINDS = {'bbox': 'boxes', 'segm': 'masks'}
@@ -92,7 +92,7 @@ def write_results(grid: Grid, results: Sequence[RunResult], superseded: str, fol
         superseded: a sentence about older runs that do not count; '' where there are none.
         folder: of the results.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     content = {'title': grid.title, 'note': grid.note, 'rows': results}
     write_atomic(folder / 'results.json', (json.dumps(content, indent=2) + '\n').encode())
     write_atomic(folder / 'results.csv', _csv(results).encode())

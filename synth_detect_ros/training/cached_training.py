@@ -112,7 +112,6 @@ class CachedFeatures:
     ) -> None:
         self._detector = detector
         self._device = next(detector.parameters()).device
-        assert images.augment is not None
         first = read_image(images.path(0))
         maps, self.frame = detector.features(to_tensor(first, self._device))
         self.cache = FeatureCache(
@@ -161,7 +160,6 @@ def features_key(detector: Detector, images: TrainingSet, dtype: str, *, amp: bo
     Raises:
         DatasetError: an image cannot be read.
     """
-    assert images.augment is not None
     config, stage = detector.config, detector.first_stage
     facts: dict[str, Any] = {
         'format': FORMAT,

@@ -21,9 +21,10 @@ from synth_detect_ros.config.options import read_config
 from synth_detect_ros.dataset.generated import GeneratedSet
 from synth_detect_ros.dataset.inputs import provenance, read_inputs
 from synth_detect_ros.dataset.loader import TrainingSet, read_labelled
+from synth_detect_ros.dataset.storage import INFO_FILE, read_info
 from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.errors import ConfigError, DatasetError
-from synth_detect_ros.files import read_image
+from synth_detect_ros.files import make_folder, read_image, write_atomic
 from synth_detect_ros.training.validation import Validation
 
 # In the folder of the run: configuration and inputs of the generator.
@@ -72,8 +73,7 @@ def _stored(config: TrainConfig) -> TrainingData:
     own, held_out = split(len(images), config.val_share)
     masks = config.detector.architecture == 'mask_rcnn'
     data = TrainingSet(images, own, config.augment, config.seed, masks=masks)
-    stored = folder / 'dataset.yaml'
-    dataset = yaml.safe_load(stored.read_text()) if stored.is_file() else {}
+    dataset = read_info(folder) if (folder / INFO_FILE).is_file() else {}
     digest = hashlib.sha256((folder / 'annotations.json').read_bytes()).hexdigest()
     return TrainingData(
         classes=images.classes,
@@ -118,12 +118,12 @@ def _generated(config: TrainConfig) -> TrainingData:
 def _claim(path: Path, record: Mapping[str, Any]) -> None:
     """Keep the record of the generator with the run; refuse to go on with another one."""
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(dict(record), sort_keys=False))
+        make_folder(path.parent)
+        write_atomic(path, yaml.safe_dump(dict(record), sort_keys=False).encode())
     elif yaml.safe_load(path.read_text())['fingerprint'] != record['fingerprint']:
         raise ConfigError(
-            f'{path.parent} holds a run on images of another configuration, or of changed CAD '
-            'files or backgrounds. Choose another out, or remove it.'
+            f'{path.parent} holds a run on images of another configuration, of changed CAD files '
+            'or backgrounds, or of another version. Choose another out, or remove it.'
         )
 
 

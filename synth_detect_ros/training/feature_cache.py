@@ -63,8 +63,10 @@ class FeatureCache:
 
     def __contains__(self, entry: int) -> bool:
         """Return whether an entry is there."""
-        path = self._path(entry)
-        return path.is_file() and path.stat().st_size == self._entry_bytes
+        try:
+            return self._path(entry).stat().st_size == self._entry_bytes
+        except FileNotFoundError:
+            return False
 
     def get(self, entry: int) -> list[torch.Tensor]:
         """Return the (C, H, W) maps of an entry that is there, in the precision of the disk."""

@@ -28,6 +28,7 @@ from synth_detect_ros.detectors.detector import Detector, to_tensor
 from synth_detect_ros.detectors.extractors.freezing import FreezeReport, apply_freeze, thaw_at
 from synth_detect_ros.devices import choose_device
 from synth_detect_ros.errors import TrainingError
+from synth_detect_ros.files import make_folder, write_atomic
 from synth_detect_ros.training.batches import load_batches, prefetch, to_device
 from synth_detect_ros.training.cached_training import CachedFeatures, FeatureBatch
 from synth_detect_ros.training.checkpoint import (
@@ -180,8 +181,8 @@ def _open_run(config: TrainConfig) -> TrainingRun:
         features = CachedFeatures(detector, data.set, folder, cache.dtype, amp=amp)
     optimizer = build_optimizer(config.optimizer, detector)
     progress = load_checkpoint(out, detector, optimizer)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / CONFIG).write_text(to_yaml(config))
+    make_folder(out)
+    write_atomic(out / CONFIG, to_yaml(config).encode())
     run = TrainingRun(config, data, detector, freeze, features, optimizer, progress, amp)
     _thaw_if_due(run)
     return run
