@@ -36,7 +36,7 @@ class Options(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra='forbid', allow_inf_nan=False, validate_default=True
+        frozen=True, extra='forbid', allow_inf_nan=False, validate_default=True, defer_build=True
     )
     renamed: ClassVar[dict[str, str]] = {}
 
