@@ -1,6 +1,5 @@
 """The whole path on the command line, with a tiny network, and what it says to bad input."""
 
-import errno
 import json
 import os
 import resource
@@ -17,7 +16,6 @@ import tiny
 import yaml
 from safetensors.torch import save_file
 
-from synth_detect_ros import files
 from synth_detect_ros.commands import main as cli
 from synth_detect_ros.config.options import to_mapping
 
@@ -187,15 +185,12 @@ def test_an_unknown_device_is_named(capsys, dataset, bundle):
 
 
 def test_a_full_disk_is_one_line_and_leaves_what_was_there(
-    tmp_path, capsys, dataset, bundle, monkeypatch
+    tmp_path, capsys, dataset, bundle, full_disk
 ):
     old = tmp_path / 'metrics.json'
     old.write_text('{}')
 
-    def full(_):
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
-    monkeypatch.setattr(files.os, 'fsync', full)
+    full_disk()
     line = fails(capsys, *evaluation(bundle, dataset), '--json', old)
     assert 'metrics.json' in line and 'No space left on device' in line
     assert [p.name for p in tmp_path.iterdir()] == ['metrics.json']

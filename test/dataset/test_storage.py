@@ -2,13 +2,13 @@
 
 import errno
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from synth_detect_ros import files
 from synth_detect_ros.compute.timing import Stopwatch, Timing
 from synth_detect_ros.config import OutputConfig
 from synth_detect_ros.dataset.coco import quiet_coco, read_coco
@@ -135,20 +135,16 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         DatasetWriter(tmp_path / 'file' / 'set', 20, PNG).begin(INFO)
 
 
-def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_loses_nothing(tmp_path: Path, full_disk: Callable[[], None]) -> None:
     writer = DatasetWriter(tmp_path / 'set', 20, PNG)
     writer.begin(INFO)
     first = writer.missing()[0]
     writer.write_shard(first, [writer.write_image(i, sample(i), Stopwatch()) for i in first])
 
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
-    with monkeypatch.context() as patch:
-        patch.setattr(files.os, 'fsync', full)
-        with pytest.raises(StorageError, match='No space left') as caught:
-            writer.write_image(SHARD, sample(SHARD), Stopwatch())
-        assert caught.value.errno == errno.ENOSPC
+    full_disk()
+    with pytest.raises(StorageError, match='No space left') as caught:
+        writer.write_image(SHARD, sample(SHARD), Stopwatch())
+    assert caught.value.errno == errno.ENOSPC
     assert not (tmp_path / 'set' / 'images' / f'{SHARD:06d}.png').exists()
     assert writer.missing()[0].start == SHARD
 
