@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from pathlib import Path
 
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 from synth_detect_ros.errors import DatasetError, StorageError, SynthDetectError
 
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
-_JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
-# Some cameras pad a JPEG behind its end marker.
-_JPEG_PADDING = 1024
+_JPEG_START, _JPEG_END = b'\xff\xd8', b'\xd9'
+# A marker is 0xff, as often as one likes, and its code. In compressed pixels 0 follows a 0xff that
+# is a value, and 0xd0 to 0xd7 only count the parts (ITU-T T.81, sec. B.1.1).
+_JPEG_MARKER = re.compile(rb'\xff+([^\x00\xd0-\xd7\xff])')
+# Has no length behind it, as start and end.
+_JPEG_TEMPORARY = b'\x01'
 
 
 def write_atomic(path: Path, data: bytes | memoryview) -> None:
@@ -80,14 +84,39 @@ def encode_image(image: NDArray[np.uint8], format: str, quality: int = 95) -> by
 def decode_image(data: bytes) -> NDArray[np.uint8] | None:
     """Decode the content of a PNG or JPEG file.
 
+    Behind a JPEG may lie what cameras and phones put there: padding, a film, another picture.
+
     Returns:
         (H, W, 3) uint8 RGB; None when the data are no image or end too early, which some
         decoders would fill up with grey.
     """
-    if not data or (data.startswith(_JPEG_START) and _JPEG_END not in data[-_JPEG_PADDING:]):
+    if data.startswith(_JPEG_START):
+        data = data[: jpeg_length(data) or 0]
+    if not data:
         return None
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def jpeg_length(data: bytes) -> int | None:
+    """Return how many bytes the JPEG at the start of the data takes, its end marker included.
+
+    Segments are stepped over, so that the end of a picture inside of them, a thumbnail, does not
+    count.
+
+    Returns:
+        The number of bytes; None when the data end first, or begin with no JPEG.
+    """
+    position = len(_JPEG_START) if data.startswith(_JPEG_START) else len(data)
+    while marker := _JPEG_MARKER.search(data, position):
+        code, position = marker[1], marker.end()
+        if code == _JPEG_END:
+            return position
+        if code == _JPEG_START[1:]:  # another picture begins
+            return None
+        if code != _JPEG_TEMPORARY:
+            position += int.from_bytes(data[position : position + 2], 'big')
+    return None
 
 
 def read_image(path: Path, error: type[SynthDetectError] = DatasetError) -> NDArray[np.uint8]:

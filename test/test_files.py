@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from synth_detect_ros.errors import BackgroundError, DatasetError, StorageError
-from synth_detect_ros.files import encode_image, make_folder, read_image, write_atomic
+from synth_detect_ros.files import (
+    decode_image,
+    encode_image,
+    jpeg_length,
+    make_folder,
+    read_image,
+    write_atomic,
+)
 
 
 def picture(width=640, height=480):
@@ -71,3 +78,49 @@ def test_missing_image_raises_the_error_that_is_asked_for(tmp_path):
 def test_image_is_rgb(tmp_path):
     cv2.imwrite(str(tmp_path / 'red.png'), np.full((4, 4, 3), (0, 0, 255), np.uint8))
     assert (read_image(tmp_path / 'red.png') == (255, 0, 0)).all()
+
+
+def progressive(image):
+    flags = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 3]
+    return cv2.imencode('.jpg', image[..., ::-1], flags)[1].tobytes()
+
+
+def with_thumbnail(image):
+    """Return a JPEG whose first segment holds a whole JPEG, as photographs do."""
+    data, small = encode_image(image, 'jpg'), encode_image(image[::8, ::8], 'jpg')
+    segment = b'Exif\0\0' + small
+    return data[:2] + b'\xff\xe1' + (2 + len(segment)).to_bytes(2, 'big') + segment + data[2:]
+
+
+JPEGS = {
+    'plain': lambda image: encode_image(image, 'jpg'),
+    'progressive': progressive,
+    'with_thumbnail': with_thumbnail,
+}
+
+
+@pytest.mark.parametrize('kind', JPEGS)
+@pytest.mark.parametrize(
+    'behind', [b'\0' * 300_000, b'\0\0\0\x18ftypmp42' + bytes(5000), b'\xff' * 2000, b'another']
+)
+def test_bytes_behind_a_complete_jpeg_do_not_matter(kind, behind):
+    whole = JPEGS[kind](picture(160, 120))
+    behind = encode_image(picture(64, 48), 'jpg') if behind == b'another' else behind
+    image = decode_image(whole + behind)
+    assert jpeg_length(whole + behind) == len(whole)
+    assert image is not None and np.array_equal(image, decode_image(whole))
+
+
+@pytest.mark.parametrize('kind', JPEGS)
+@pytest.mark.parametrize('behind', [b'', b'\0' * 300_000])
+def test_jpeg_that_ends_anywhere_is_refused_whatever_lies_behind(kind, behind):
+    """A thumbnail, which is whole, does not make a picture whole."""
+    whole = JPEGS[kind](picture(96, 64))
+    for end in range(0, len(whole), 41):
+        assert decode_image(whole[:end] + behind) is None, end
+
+
+def test_another_jpeg_in_the_middle_of_one_does_not_complete_it():
+    whole = encode_image(picture(96, 64), 'jpg')
+    assert decode_image(whole[: len(whole) // 2] + whole) is None
+    assert jpeg_length(b'\xff\xd9') is None and jpeg_length(b'text') is None

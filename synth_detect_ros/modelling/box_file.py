@@ -175,7 +175,7 @@ def _read_photograph(file: Path, place: str) -> Image:
         raise ConfigError(f'{place}: photo: {file}: {error.strerror}') from error
     if image is None:
         raise ConfigError(
-            f'{place}: photo: {file} is no complete PNG or JPEG image. Save it as one: HEIC, and '
-            'photographs with a film behind them, are not read.'
+            f'{place}: photo: {file} is no complete PNG or JPEG image. Save it as one: HEIC is '
+            'not read.'
         )
     return image
