@@ -27,7 +27,7 @@ from synth_detect_ros.files import (
     read_image,
     write_atomic,
 )
-from synth_detect_ros.geometry.calibration import read_camera
+from synth_detect_ros.geometry.calibration import camera_of_images, read_camera
 from synth_detect_ros.geometry.camera import Camera
 
 CAMERA_FILE, RECORDS_FILE, FRAMES_FOLDER = 'camera.yaml', 'frames.jsonl', 'frames'
@@ -40,7 +40,7 @@ class BackgroundSet:
     Attributes:
         folder: where the set lies.
         frames: image files in the order of their names, at least one.
-        camera: intrinsics of the frames; None when the set has no camera.yaml.
+        camera: intrinsics of the frames; None when the set has no camera.yaml, or it was not read.
     """
 
     folder: Path
@@ -60,15 +60,21 @@ class BackgroundSet:
         return read_image(self.frames[index], BackgroundError)
 
 
-def read_background_set(folder: Path) -> BackgroundSet:
+def read_background_set(folder: Path, *, calibrated: bool = True) -> BackgroundSet:
     """Open a background set.
+
+    Where camera.yaml is of another size than the first frame, its intrinsics are scaled.
 
     Args:
         folder: holds frames/ or the images themselves, and camera.yaml where there is one.
+        calibrated: False where the intrinsics are given otherwise: camera.yaml is not read, so
+            that it does not matter whether it is right.
 
     Raises:
-        BackgroundError: the folder is missing or holds no image.
-        GeometryError: camera.yaml is no calibration.
+        BackgroundError: the folder is missing or holds no image, or the first one is broken.
+        GeometryError: camera.yaml is no calibration, or of another ratio of width and height
+            than the first frame.
+        UncalibratedCameraError: its focal length is zero.
     """
     if not folder.is_dir():
         raise BackgroundError(
@@ -81,7 +87,10 @@ def read_background_set(folder: Path) -> BackgroundSet:
             f'{folder}: no images ({", ".join(IMAGE_SUFFIXES)}) in it or in its frames/'
         )
     calibration = folder / CAMERA_FILE
-    camera = read_camera(calibration) if calibration.exists() else None
+    if not calibrated or not calibration.exists():
+        return BackgroundSet(folder, tuple(frames), None)
+    height, width = read_image(frames[0], BackgroundError).shape[:2]
+    camera = camera_of_images(read_camera(calibration), (width, height), calibration, frames[0])
     return BackgroundSet(folder, tuple(frames), camera)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from synth_detect_ros.rendering.meshes.mesh import Mesh
 from synth_detect_ros.rendering.meshes.mesh_cache import load_with_levels
 from synth_detect_ros.rendering.objects import ObjectModel, read_objects
 from synth_detect_ros.rendering.primitives import primitives
+
+logger = logging.getLogger(__name__)
 
 # Random numbers of the built-in distractors.
 _PRIMITIVES = 41
@@ -63,7 +66,8 @@ def read_inputs(config: SynthesizeConfig) -> Inputs:
         UncalibratedCameraError: nothing says what the intrinsics are.
     """
     config.require('objects', 'backgrounds')
-    backgrounds = read_background_set(Path(config.backgrounds))
+    given = bool(config.camera or config.camera_hfov_deg)
+    backgrounds = read_background_set(Path(config.backgrounds), calibrated=not given)
     targets = _models(config.objects, config)
     return Inputs(
         targets=targets,
@@ -93,11 +97,22 @@ def _distractors(
 
 
 def _camera(config: SynthesizeConfig, backgrounds: BackgroundSet) -> Camera:
-    """Return the camera of the options, or else of the background set."""
+    """Return the camera of the options, or else of the background set.
+
+    That of the options sets the size of the images, whatever that of the frames: they may be any
+    photographs, of which as much is cut as fits.
+    """
+    height, width = backgrounds.read(0).shape[:2]
     if config.camera:
-        return read_camera(Path(config.camera))
+        camera = read_camera(Path(config.camera))
+        if camera.size != (width, height):
+            logger.warning(
+                'Images are made of %dx%d pixels, as %s says; %s has frames of %dx%d, which are '
+                'cut and resized to them',
+                *camera.size, config.camera, backgrounds.folder, width, height,
+            )  # fmt: skip
+        return camera
     if config.camera_hfov_deg:
-        height, width = backgrounds.read(0).shape[:2]
         return Camera.from_fov(width, height, config.camera_hfov_deg)
     if backgrounds.camera is not None:
         return backgrounds.camera

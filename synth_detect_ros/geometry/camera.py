@@ -23,6 +23,13 @@ DISTORTION_MODELS: dict[str, tuple[int, ...]] = {
     'rational_polynomial': (8, 12, 14),
     'equidistant': (0, 4),
 }
+# Other names of the same models: of drivers, OpenCV and Kalibr.
+_OTHER_NAMES = {
+    'fisheye': 'equidistant',
+    'equi': 'equidistant',
+    'radtan': 'plumb_bob',
+    'rational': 'rational_polynomial',
+}
 CALIBRATION_ADVICE = (
     'calibrate it (ros2 run camera_calibration cameracalibrator) or give its horizontal field of '
     'view with the option camera_hfov_deg'
@@ -38,7 +45,7 @@ class Camera:
         height: image height [px].
         K: (3, 3) float64 intrinsic matrix [px], integers at pixel centres.
         D: (n,) float64 distortion coefficients in OpenCV's order; empty or zero for none.
-        distortion_model: 'plumb_bob', 'rational_polynomial' or 'equidistant' (fisheye).
+        distortion_model: 'plumb_bob' (radtan), 'rational_polynomial' or 'equidistant' (fisheye).
         name: name of the camera, for people.
 
     Raises:
@@ -66,10 +73,24 @@ class Camera:
                 f'camera {self.name!r} is not calibrated (K[0] == 0): {CALIBRATION_ADVICE}'
             )
         if not (np.isfinite(self.K).all() and self.K[0, 0] > 0 and self.K[1, 1] > 0):
-            raise GeometryError(f'camera {self.name!r}: focal lengths must be > 0, K is {self.K}')
+            raise GeometryError(
+                f'camera {self.name!r}: focal lengths must be > 0, K is {self.K.tolist()}'
+            )
+        if self.K[1, 0] or self.K[2, 0] or self.K[2, 1]:
+            raise GeometryError(
+                f'camera {self.name!r}: wanted K as fx, skew, cx, 0, fy, cy, 0, 0, 1, row by row, '
+                f'got {self.K.reshape(-1).tolist()}'
+            )
         self._check_distortion()
 
     def _check_distortion(self) -> None:
+        if not np.isfinite(self.D).all():
+            raise GeometryError(
+                f'camera {self.name!r}: distortion coefficients must be finite, got '
+                f'{self.D.tolist()}'
+            )
+        model = _OTHER_NAMES.get(self.distortion_model, self.distortion_model)
+        object.__setattr__(self, 'distortion_model', model)
         if self.distortion_model not in DISTORTION_MODELS:
             if len(self.D) and self.D.any():
                 raise GeometryError(
@@ -142,11 +163,37 @@ class Camera:
 
     def binned(self, binning_x: int, binning_y: int) -> Camera:
         """Camera of the image whose pixels are the means of binning_x x binning_y pixels."""
-        scale = np.array([1 / binning_x, 1 / binning_y])
+        size = self.width // binning_x, self.height // binning_y
+        return self._scaled(1 / binning_x, 1 / binning_y, size)
+
+    def resized(self, width: int, height: int) -> Camera:
+        """Camera of the whole image, resized.
+
+        Args:
+            width: of the result [px].
+            height: of the result, that its width gives, but for rounding [px].
+
+        Raises:
+            GeometryError: the ratio of width and height is another, so that the image is not
+                resized alone but cropped, and nobody knows where.
+        """
+        # The smaller image has the size that was rounded.
+        (small, low), (large, high) = sorted([self.size, (width, height)])
+        if abs(high * small / large - low) >= 1:
+            raise GeometryError(
+                f'camera {self.name!r}: wanted a calibration of images of {width}x{height} '
+                f'pixels, got one of {self.width}x{self.height}, another ratio of width and '
+                'height. Calibrate this mode of the camera, or give its calibration or field of '
+                'view.'
+            )
+        return self._scaled(width / self.width, height / self.height, (width, height))
+
+    def _scaled(self, x: float, y: float, size: tuple[int, int]) -> Camera:
+        scale = np.array([x, y])
         K = self.K.copy()
         K[:2] *= scale[:, None]
         K[:2, 2] = (self.K[:2, 2] + 0.5) * scale - 0.5
-        return replace(self, width=self.width // binning_x, height=self.height // binning_y, K=K)
+        return replace(self, width=size[0], height=size[1], K=K)
 
     def ideal(self) -> Camera:
         """The same intrinsics without lens distortion."""

@@ -43,6 +43,32 @@ def test_camera_of_a_set_is_read(tmp_path):
         read_background_set(tmp_path)
 
 
+def test_camera_that_is_given_otherwise_is_not_read(tmp_path):
+    write_atomic(tmp_path / 'a.jpg', encode_image(picture(0), 'jpg'))
+    (tmp_path / 'camera.yaml').write_text('[')
+    assert read_background_set(tmp_path, calibrated=False).camera is None
+
+
+def test_camera_of_another_size_is_scaled_to_the_frames(tmp_path, caplog):
+    write_atomic(tmp_path / 'a.png', encode_image(picture(0), 'png'))
+    (tmp_path / 'camera.yaml').write_text(
+        yaml.safe_dump(Camera.from_fov(640, 480, 60.0).to_calibration())
+    )
+    camera = read_background_set(tmp_path).camera
+    assert camera.size == CAMERA.size
+    np.testing.assert_allclose(camera.K, CAMERA.K)
+    assert '640x480' in caplog.text and '64x48: its intrinsics are scaled' in caplog.text
+
+
+def test_camera_of_another_ratio_than_the_frames_is_refused(tmp_path):
+    write_atomic(tmp_path / 'a.png', encode_image(picture(0), 'png'))
+    (tmp_path / 'camera.yaml').write_text(
+        yaml.safe_dump(Camera.from_fov(1280, 720, 60.0).to_calibration())
+    )
+    with pytest.raises(GeometryError, match=r'camera\.yaml: .* 64x48 .*1280x720.*a\.png'):
+        read_background_set(tmp_path)
+
+
 def test_missing_or_empty_set_is_refused(tmp_path):
     with pytest.raises(BackgroundError, match='no images'):
         read_background_set(tmp_path)

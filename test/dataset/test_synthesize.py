@@ -34,6 +34,7 @@ from synth_detect_ros.errors import (
     BackgroundError,
     ConfigError,
     DatasetError,
+    GeometryError,
     MeshError,
     StorageError,
     UncalibratedCameraError,
@@ -309,6 +310,35 @@ def test_where_the_camera_comes_from(config: SynthesizeConfig, tmp_path: Path) -
     (tmp_path / 'set' / 'camera.yaml').unlink()
     with pytest.raises(UncalibratedCameraError, match='camera_hfov_deg'):
         read_inputs(config.replace(backgrounds=str(tmp_path / 'set')))
+
+
+@pytest.mark.parametrize('broken', ['[', 'image_width: 3', 'uncalibrated', 'another ratio'])
+def test_a_given_camera_counts_whatever_the_backgrounds_say(
+    config: SynthesizeConfig, tmp_path: Path, broken: str
+) -> None:
+    scenes.write_backgrounds(tmp_path / 'set')
+    own = read_inputs(config).camera
+    calibrations = {
+        'uncalibrated': own.to_calibration() | {'camera_matrix': {'data': [0.0] * 9}},
+        'another ratio': own.to_calibration() | {'image_height': 91},
+    }
+    text = yaml.safe_dump(calibrations[broken]) if broken in calibrations else broken
+    (tmp_path / 'set' / 'camera.yaml').write_text(text)
+    config = config.replace(backgrounds=str(tmp_path / 'set'))
+    with pytest.raises(GeometryError, match=r'set/camera\.yaml'):
+        read_inputs(config)
+    assert read_inputs(config.replace(camera_hfov_deg=90.0)).camera.K[0, 0] == pytest.approx(80)
+    (tmp_path / 'given.yaml').write_text(yaml.safe_dump(own.to_calibration()))
+    assert read_inputs(config.replace(camera=str(tmp_path / 'given.yaml'))).camera == own
+
+
+def test_a_given_camera_of_another_size_is_said(
+    config: SynthesizeConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    larger = scenes.camera(320, 200, 288.0)
+    (tmp_path / 'given.yaml').write_text(yaml.safe_dump(larger.to_calibration()))
+    assert read_inputs(config.replace(camera=str(tmp_path / 'given.yaml'))).camera == larger
+    assert 'Images are made of 320x200 pixels' in caplog.text
 
 
 @pytest.mark.parametrize('key', ['objects', 'backgrounds', 'out'])

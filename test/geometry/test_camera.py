@@ -1,5 +1,6 @@
 """Cameras: the pixel convention and its laws."""
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -159,3 +160,139 @@ def test_uncalibrated_file_keeps_its_own_error(tmp_path):
 def test_real_calibrations_read(data_dir):
     for path in data_dir.glob('*/*/camera.yaml'):
         assert read_camera(path).width in (640, 1600)
+
+
+def echo(camera, **more):
+    """Return what `ros2 topic echo --once camera_info` prints."""
+    content = dict(
+        header={'stamp': {'sec': 1, 'nanosec': 2}, 'frame_id': 'optical'},
+        height=camera.height, width=camera.width, distortion_model=camera.distortion_model,
+        d=camera.D.tolist(), k=camera.K.reshape(-1).tolist(), r=np.eye(3).reshape(-1).tolist(),
+        p=np.hstack([camera.K, np.zeros((3, 1))]).reshape(-1).tolist(), binning_x=0, binning_y=0,
+        roi=dict(x_offset=0, y_offset=0, height=0, width=0, do_rectify=False), **more,
+    )  # fmt: skip
+    return yaml.safe_dump(content) + '---\n'
+
+
+def kalibr(camera, name='cam0'):
+    model = {'plumb_bob': 'radtan', 'equidistant': 'equidistant'}[camera.distortion_model]
+    fx, fy, cx, cy = camera.K[0, 0], camera.K[1, 1], camera.K[0, 2], camera.K[1, 2]
+    content = dict(
+        camera_model='pinhole', intrinsics=[float(v) for v in (fx, fy, cx, cy)],
+        distortion_model=model, distortion_coeffs=camera.D.tolist() or [0.0] * 4,
+        resolution=[camera.width, camera.height], rostopic='/cam0/image_raw',
+    )  # fmt: skip
+    return {name: content}
+
+
+def opencv(camera, path):
+    """Write what OpenCV's calibration programs write."""
+    storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
+    storage.write('image_width', camera.width)
+    storage.write('image_height', camera.height)
+    if camera.distortion_model == 'equidistant':
+        storage.write('fisheye_model', 1)
+    storage.write('camera_matrix', camera.K)
+    D = camera.D if len(camera.D) else np.zeros(5)
+    storage.write('distortion_coefficients', D[:, None])
+    storage.release()
+
+
+def test_camera_info_that_was_echoed_into_a_file_is_a_calibration(camera, tmp_path):
+    path = tmp_path / 'camera.yaml'
+    path.write_text(echo(camera))
+    assert read_camera(path) == camera
+
+
+def test_calibration_of_opencv_is_read(camera, tmp_path):
+    opencv(camera, tmp_path / 'camera.yaml')
+    assert read_camera(tmp_path / 'camera.yaml') == camera
+
+
+@pytest.mark.parametrize('kind', ['ideal', 'fisheye'])
+def test_calibration_of_kalibr_is_read(kind, tmp_path):
+    path = tmp_path / 'camchain.yaml'
+    path.write_text(yaml.safe_dump(kalibr(CAMERAS[kind])))
+    assert read_camera(path) == CAMERAS[kind]
+    path.write_text(yaml.safe_dump(kalibr(CAMERAS[kind]) | kalibr(CAMERAS['ideal'], 'cam1')))
+    with pytest.raises(
+        GeometryError, match=r'camchain\.yaml: wanted .* one camera, got cam0, cam1'
+    ):
+        read_camera(path)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(camera_model='omni'), 'omni-radtan is none of ROS'),
+        (dict(distortion_model='fov'), 'pinhole-fov is none of ROS'),
+        (dict(resolution=[640]), r'wanted intrinsics: \[fu, fv'),
+    ],
+)
+def test_kalibr_camera_without_a_model_of_ros_is_refused(change, message, tmp_path):
+    content = kalibr(CAMERAS['ideal'])
+    content['cam0'] |= change
+    (tmp_path / 'camchain.yaml').write_text(yaml.safe_dump(content))
+    with pytest.raises(GeometryError, match=rf'camchain\.yaml: cam0: .*{message}'):
+        read_camera(tmp_path / 'camchain.yaml')
+
+
+@pytest.mark.parametrize(('name', 'model'), [('fisheye', 'equidistant'), ('radtan', 'plumb_bob')])
+def test_models_go_by_other_names_too(name, model):
+    assert Camera(64, 48, np.eye(3), np.full(4, 0.1), name).distortion_model == model
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        ('camera_matrix', [4.2, 0, 310, 0, 4.2, 240, 0, 0, 1], 'Is it in mm'),
+        ('camera_matrix', [1e6, 0, 310, 0, 1e6, 240, 0, 0, 1], 'wanted 0.05 to 100 times'),
+        ('camera_matrix', [500, 0, 1980, 0, 500, 240, 0, 0, 1], 'cx is 1980 px, far outside'),
+        ('camera_matrix', [500, 0, 0, 0, 500, 0, 310, 240, 1], 'row by row'),
+        ('camera_matrix', [float('nan'), 0, 310, 0, 500, 240, 0, 0, 1], 'focal lengths'),
+        ('camera_matrix', [-500, 0, 310, 0, -500, 240, 0, 0, 1], 'focal lengths'),
+        ('camera_matrix', [500, 0, 310, 0, float('inf'), 240, 0, 0, 1], 'focal lengths'),
+        ('camera_matrix', [500, 0, 310], 'wanted a ROS camera calibration'),
+        ('distortion_coefficients', [float('nan'), 0, 0, 0, 0], 'must be finite'),
+        ('distortion_coefficients', [0.1] * 6, 'takes 0 or 4 or 5 coefficients, got 6'),
+        ('image_width', 640.5, 'a side of an image'),
+        ('image_width', float('inf'), 'a side of an image'),
+        ('image_height', 10**9, 'a side of an image'),
+        ('image_height', -480, 'a side of an image'),
+    ],
+)
+def test_calibration_that_no_camera_has_is_refused_with_its_file(key, value, message, tmp_path):
+    content = CAMERAS['ideal'].to_calibration()
+    content[key] = {'data': value} if isinstance(content[key], dict) else value
+    (tmp_path / 'camera.yaml').write_text(yaml.safe_dump(content))
+    with pytest.raises(GeometryError, match=rf'camera\.yaml: .*{message}'):
+        read_camera(tmp_path / 'camera.yaml')
+
+
+def test_camera_info_that_no_camera_has_is_refused():
+    with pytest.raises(GeometryError, match='Is it in mm'):
+        info(K=[4.2, 0, 310, 0, 4.2, 240, 0, 0, 1])
+
+
+def test_rectified_image_of_a_lens_without_distortion_needs_no_p():
+    assert info(rectified=True, P=np.zeros(12), D=[]) == CAMERAS['ideal']
+    with pytest.raises(UncalibratedCameraError):
+        info(rectified=True, P=np.zeros(12))
+
+
+@pytest.mark.parametrize('size', [(320, 240), (1280, 960), (427, 320), (1366, 1024), (64, 48)])
+def test_camera_of_a_resized_image_sees_the_same_points_there(camera, size):
+    """The edges of the image are where they were: pixel centres scale about -0.5."""
+    points = unproject(camera, [[100.0, 120.0], [300.0, 200.0], [0.0, 479.0]]) * 2
+    resized = camera.resized(*size)
+    scale = np.array(size) / camera.size
+    wanted = (project(camera, points) + 0.5) * scale - 0.5
+    np.testing.assert_allclose(project(resized, points), wanted, atol=1e-9)
+    assert resized.size == size
+    assert camera.resized(*camera.size) == camera
+
+
+@pytest.mark.parametrize('size', [(1280, 720), (640, 360), (480, 640), (320, 242), (640, 481)])
+def test_camera_of_another_ratio_is_refused(camera, size):
+    with pytest.raises(GeometryError, match='got one of 640x480, another ratio'):
+        camera.resized(*size)
