@@ -44,6 +44,10 @@ class ReplayConfig(Options):
     camera: str = option(
         '', 'ROS calibration file; empty: camera.yaml beside the images, or bag', path='always'
     )
+    camera_hfov_deg: float = option(
+        0.0, 'horizontal field of view of an uncalibrated camera; 0: not used', unit='deg',
+        low=0, high=179,
+    )  # fmt: skip
     topic: str = option('', 'image topic inside a bag; empty: the first one')
     rate_hz: float = option(10.0, 'frames a second', unit='Hz', low=0.01, high=1000)
     fit: bool = option(

@@ -16,7 +16,7 @@ from rosbags.typesys import Stores, get_typestore
 from synth_detect_ros.config import ReplayConfig
 from synth_detect_ros.dataset.backgrounds import CAMERA_FILE, read_background_set
 from synth_detect_ros.errors import ConfigError
-from synth_detect_ros.geometry.calibration import read_camera
+from synth_detect_ros.geometry.calibration import camera_of_images, read_camera
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.nodes.conversions import camera_from_message, rgb_from_message
 from synth_detect_ros.nodes.encodings import IncompleteImageError
@@ -44,24 +44,61 @@ class Recording:
 def open_recording(config: ReplayConfig) -> Recording:
     """Open the source of a replay.
 
+    A calibration or field of view that is given counts; the one beside the images is not read
+    then. One of another size than the images is scaled to them.
+
     Raises:
         ConfigError: the source is missing or of no known kind, a bag without the topic, or
             `fit` without a calibration.
         BackgroundError: a folder without images.
-        GeometryError: a calibration file is broken.
+        GeometryError: a calibration file is broken, or of another ratio of width and height than
+            the images.
     """
     recording = _open(config)
-    calibration = Path(config.camera or Path(config.source).parent / CAMERA_FILE)
-    if config.camera or (recording.camera is None and calibration.exists()):
-        recording = replace(recording, camera=read_camera(calibration))
-    camera = recording.camera
-    if not config.fit:
-        return recording
+    camera, source = _given_camera(config, recording), config.camera or config.source
+    if camera is None and not (config.camera or config.camera_hfov_deg):
+        camera = recording.camera
+        folder = Path(config.source)
+        for calibration in (folder / CAMERA_FILE, folder.parent / CAMERA_FILE):
+            if camera is None and calibration.is_file():
+                camera, source = read_camera(calibration), str(calibration)
     if camera is None:
-        raise ConfigError(
-            'fit: wanted a calibration, whose size images are fitted to. Give one as camera.'
-        )
-    return Recording(lambda: (fit(f, *camera.size) for f in recording.frames()), camera)
+        if config.fit:
+            raise ConfigError(
+                'fit: wanted a calibration, whose size images are fitted to. Give one as camera.'
+            )
+        return replace(recording, camera=None)
+    if config.fit:
+        size = camera.size
+        return Recording(lambda: (fit(f, *size) for f in recording.frames()), camera)
+    first = next(recording.frames(), None)
+    if first is not None:
+        camera = camera_of_images(camera, first.shape[1::-1], source, config.source)
+    size = camera.size
+    return Recording(lambda: _of_size(recording.frames(), size, config.source), camera)
+
+
+def _given_camera(config: ReplayConfig, recording: Recording) -> Camera | None:
+    if config.camera:
+        return read_camera(Path(config.camera))
+    first = next(recording.frames(), None) if config.camera_hfov_deg else None
+    if first is None:
+        return None
+    return Camera.from_fov(first.shape[1], first.shape[0], config.camera_hfov_deg)
+
+
+def _of_size(
+    frames: Iterator[NDArray[np.uint8]], size: tuple[int, int], source: str
+) -> Iterator[NDArray[np.uint8]]:
+    """Leave out images of another size than the camera's."""
+    for frame in frames:
+        if frame.shape[1::-1] == size:
+            yield frame
+        else:
+            logger.warning(
+                '%s: image left out: it has %dx%d pixels, the camera %dx%d. fit:=true cuts and '
+                'scales images to the camera.', source, *frame.shape[1::-1], *size,
+            )  # fmt: skip
 
 
 def fit(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
@@ -94,10 +131,8 @@ def _open(config: ReplayConfig) -> Recording:
     if source.suffix == '.bag' or (source / 'metadata.yaml').exists():
         return _open_bag(source, config.topic)
     if source.is_dir():
-        backgrounds = read_background_set(source)
-        return Recording(
-            lambda: map(backgrounds.read, range(len(backgrounds))), backgrounds.camera
-        )
+        backgrounds = read_background_set(source, calibrated=False)
+        return Recording(lambda: map(backgrounds.read, range(len(backgrounds))), None)
     if source.suffix.lower() in _VIDEO_SUFFIXES:
         return Recording(lambda: _video_frames(source), None)
     raise ConfigError(

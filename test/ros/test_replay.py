@@ -10,7 +10,7 @@ from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from synth_detect_ros.config import ReplayConfig
-from synth_detect_ros.errors import BackgroundError, ConfigError
+from synth_detect_ros.errors import BackgroundError, ConfigError, GeometryError
 from synth_detect_ros.files import encode_image, write_atomic
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.nodes import conversions
@@ -117,6 +117,41 @@ def test_given_calibration_counts(tmp_path, folder):
     (tmp_path / 'other.yaml').write_text(yaml.safe_dump(other.to_calibration()))
     config = ReplayConfig(source=str(folder), camera=str(tmp_path / 'other.yaml'))
     assert open_recording(config).camera == other
+
+
+@pytest.mark.parametrize('beside', ['[', 'uncalibrated'])
+def test_given_camera_counts_whatever_lies_beside(folder, beside):
+    zero = CAMERA.to_calibration() | {'camera_matrix': {'data': [0.0] * 9}}
+    text = yaml.safe_dump(zero) if beside == 'uncalibrated' else beside
+    (folder.parent / 'camera.yaml').write_text(text)
+    with pytest.raises(GeometryError, match=r'camera\.yaml'):
+        play(folder)
+    other = Camera.from_fov(160, 120, 50)
+    (folder.parent / 'other.yaml').write_text(yaml.safe_dump(other.to_calibration()))
+    for option in ({'camera': str(folder.parent / 'other.yaml')}, {'camera_hfov_deg': 50.0}):
+        assert open_recording(ReplayConfig(source=str(folder), **option)).camera == other
+
+
+def test_camera_is_scaled_to_the_images_or_refused(tmp_path, folder, frames, caplog):
+    (tmp_path / 'large.yaml').write_text(yaml.safe_dump(CAMERA.resized(640, 480).to_calibration()))
+    recording = open_recording(
+        ReplayConfig(source=str(folder), camera=str(tmp_path / 'large.yaml'))
+    )
+    assert recording.camera.size == (160, 120)
+    np.testing.assert_allclose(recording.camera.K, CAMERA.K)
+    assert np.array_equal(list(recording.frames()), frames)
+    assert 'its intrinsics are scaled' in caplog.text
+    wide = Camera.from_fov(1280, 720, 60)
+    (tmp_path / 'wide.yaml').write_text(yaml.safe_dump(wide.to_calibration()))
+    with pytest.raises(GeometryError, match=r'wide\.yaml: .*1280x720, another ratio'):
+        play(folder, camera=str(tmp_path / 'wide.yaml'))
+
+
+def test_image_of_another_size_than_the_camera_is_left_out(folder, frames, caplog):
+    other = np.zeros((50, 50, 3), np.uint8)
+    write_atomic(folder / '1.png', encode_image(other, 'png'))
+    assert np.array_equal(play(folder), [frames[0], frames[2], frames[3]])
+    assert 'image left out: it has 50x50 pixels, the camera 160x120' in caplog.text
 
 
 def test_sources_that_cannot_be_played_are_refused(tmp_path):
