@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import hashlib
 import os
 import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -13,6 +19,8 @@ from numpy.typing import NDArray
 
 from synth_detect_ros.errors import DatasetError, StorageError, SynthDetectError
 
+# Read in one piece [bytes].
+_BLOCK = 1 << 20
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 _JPEG_START, _JPEG_END = b'\xff\xd8', b'\xd9'
 # A marker is 0xff, as often as one likes, and its code. In compressed pixels 0 follows a 0xff that
@@ -22,28 +30,90 @@ _JPEG_MARKER = re.compile(rb'\xff+([^\x00\xd0-\xd7\xff])')
 _JPEG_TEMPORARY = b'\x01'
 
 
-def write_atomic(path: Path, data: bytes | memoryview) -> None:
-    """Write a file so that readers, and a crash at any moment, see all of it or none.
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that gets its name, and takes the place of another, when the block has ended.
 
-    Several processes may write the same file; the last one counts.
+    Readers, and a crash at any moment, see all of it or none. Several processes may write the
+    same file; the last one counts.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    partial = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.partial')
+    partial = None
     try:
-        with partial.open('wb') as file:
-            file.write(data)
+        partial, file = _open_partial(path.parent)
+        with file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+            partial.replace(path)
+        sync_folder(path.parent)
+    except BaseException as error:
+        if partial is not None:
+            with suppress(OSError):
+                partial.unlink()
+        if isinstance(error, OSError):
+            raise not_written(path, error) from error
+        raise
+
+
+def write_atomic(path: Path, data: bytes | memoryview) -> None:
+    """Write a file whole or not at all, see `whole_file`.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    with whole_file(path) as file:
+        file.write(data)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Add a line, with its end, to a file; a crash leaves a cut last line at worst.
+
+    Raises:
+        StorageError: it cannot be written; the file is as before.
+    """
+    try:
+        with path.open('ab', buffering=0) as file:
+            size = file.tell()
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except BaseException:
+                file.truncate(size)
+                raise
+        if not size:
+            sync_folder(path.parent)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StorageError(
-            error.errno,
-            f'{path} cannot be written ({error.strerror}). What was written before is intact: '
-            'free the disk or give another folder, and start again to continue',
-        ) from error
+        raise not_written(path, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where its file system can be told to."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # files may be made in it, but not listed
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path, length: int | None = None) -> str:
+    """Return the SHA-256 of a file, or of its first bytes, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        left = os.fstat(file.fileno()).st_size if length is None else length
+        while left > 0 and (block := file.read(min(left, _BLOCK))):
+            digest.update(block)
+            left -= len(block)
+    return digest.hexdigest()
 
 
 def make_folder(folder: Path) -> None:
@@ -56,6 +126,41 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(error.errno, f'{folder}: cannot be made ({error.strerror})') from error
+
+
+def partial_in(folder: Path) -> Path:
+    """Return a name of its own for what is being written; it may replace the longest name."""
+    return folder / f'.{uuid.uuid4().hex}.partial'
+
+
+def _open_partial(folder: Path) -> tuple[Path, BinaryIO]:
+    """Open a new file under a name of its own, held so that nobody takes it for a leftover."""
+    while True:
+        path = partial_in(folder)
+        file = path.open('x+b')
+        if hold(file.fileno()) and os.fstat(file.fileno()).st_nlink:
+            return path, file
+        file.close()  # `remove_leftovers` was faster
+
+
+def hold(descriptor: int) -> bool:
+    """Say that something is being written; False when it is being removed at this moment."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        pass
+    return True
+
+
+def not_written(path: Path, error: OSError) -> StorageError:
+    """Return the error for a file or folder that cannot be written, and why."""
+    return StorageError(
+        error.errno,
+        f'{path} cannot be written ({error.strerror or error}). What was written before is '
+        'intact: free the disk or give another folder, and start again to continue',
+    )
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -1,6 +1,10 @@
 """Files: whole or not at all."""
 
+import errno
 import os
+import resource
+import signal
+import stat
 
 import cv2
 import numpy as np
@@ -8,6 +12,7 @@ import pytest
 
 from synth_detect_ros.errors import BackgroundError, DatasetError, StorageError
 from synth_detect_ros.files import (
+    append_line,
     decode_image,
     encode_image,
     jpeg_length,
@@ -124,3 +129,54 @@ def test_another_jpeg_in_the_middle_of_one_does_not_complete_it():
     whole = encode_image(picture(96, 64), 'jpg')
     assert decode_image(whole[: len(whole) // 2] + whole) is None
     assert jpeg_length(b'\xff\xd9') is None and jpeg_length(b'text') is None
+
+
+def test_line_that_cannot_be_added_is_not_there_in_part(tmp_path, full_disk):
+    path = tmp_path / 'log'
+    append_line(path, b'first\n')
+    full_disk()
+    with pytest.raises(StorageError, match='No space left'):
+        append_line(path, b'second\n')
+    assert path.read_bytes() == b'first\n'
+
+
+def test_line_that_is_cut_by_the_disk_is_taken_back(tmp_path):
+    path = tmp_path / 'log'
+    append_line(path, b'first\n')
+    before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9, before[1]))
+        with pytest.raises(StorageError, match='cannot be written'):
+            append_line(path, b'second\n')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert path.read_bytes() == b'first\n'
+
+
+def test_name_of_255_bytes_can_be_written(tmp_path):
+    path = tmp_path / ('n' * 255)
+    write_atomic(path, b'content')
+    assert path.read_bytes() == b'content'
+
+
+def test_folder_is_brought_to_the_disk_behind_the_file(tmp_path, monkeypatch):
+    """Else a crash of the machine may take the name of a file that is there."""
+    synced = []
+    monkeypatch.setattr(os, 'fsync', lambda number: synced.append(os.fstat(number).st_ino))
+    write_atomic(tmp_path / 'file', b'content')
+    assert synced == [(tmp_path / 'file').stat().st_ino, tmp_path.stat().st_ino]
+
+
+def test_file_system_that_cannot_sync_a_folder_is_no_error(tmp_path, monkeypatch):
+    original = os.fsync
+
+    def fsync(number):
+        if stat.S_ISDIR(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, 'Invalid argument')
+        original(number)
+
+    monkeypatch.setattr(os, 'fsync', fsync)
+    write_atomic(tmp_path / 'file', b'content')
+    assert (tmp_path / 'file').read_bytes() == b'content'
