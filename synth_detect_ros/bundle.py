@@ -1,32 +1,38 @@
 """The bundle: a trained model on disk, a folder that needs nothing else.
 
 `weights.safetensors` holds the weights, `model.yaml` what it takes to build the network around
-them, and where they came from. Nothing pickled is ever loaded from a bundle.
+them, and where they came from, `SHA256SUMS` the checksums of both (`sha256sum -c` reads it).
+Nothing pickled is ever loaded from a bundle.
 """
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torchvision
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from synth_detect_ros.config import DetectorConfig
 from synth_detect_ros.config.detectors import translate_detector
 from synth_detect_ros.config.options import build, to_mapping
 from synth_detect_ros.detectors.build import build_detector
 from synth_detect_ros.detectors.detector import Detector
-from synth_detect_ros.errors import BundleError, ConfigError, StorageError, WeightsError
+from synth_detect_ros.errors import BundleError, ConfigError, WeightsError
+from synth_detect_ros.files import sha256_of, write_atomic
+from synth_detect_ros.folders import folder_before, whole_folder
 
 FORMAT = 2
-WEIGHTS, MODEL = 'weights.safetensors', 'model.yaml'
+WEIGHTS, MODEL, SUMS = 'weights.safetensors', 'model.yaml', 'SHA256SUMS'
+# A bundle may be replaced while it is read, hardly so often.
+TRIES = 5
+
+T = TypeVar('T')
 
 
 def save_bundle(folder: Path, detector: Detector, facts: Mapping[str, Any]) -> Path:
@@ -43,18 +49,13 @@ def save_bundle(folder: Path, detector: Detector, facts: Mapping[str, Any]) -> P
     Raises:
         StorageError: it cannot be written, for example on a full disk.
     """
-    temporary = folder.with_name(folder.name + '.tmp')
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        weights = {k: v.detach().cpu().contiguous() for k, v in detector.state_dict().items()}
-        save_file(weights, temporary / WEIGHTS)
-        info = {**_describe(detector, _sha256(temporary / WEIGHTS)), **facts}
-        (temporary / MODEL).write_text(yaml.safe_dump(info, sort_keys=False))
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    except (OSError, SafetensorError) as error:
-        raise StorageError(f'{folder}: the bundle cannot be written: {error}') from error
+    weights = {k: v.detach().cpu().contiguous() for k, v in detector.state_dict().items()}
+    with whole_folder(folder) as partial:
+        write_atomic(partial / WEIGHTS, save(weights))
+        info = {**_describe(detector, sha256_of(partial / WEIGHTS)), **facts}
+        write_atomic(partial / MODEL, yaml.safe_dump(info, sort_keys=False).encode())
+        sums = [f'{sha256_of(file)}  {file.name}\n' for file in sorted(partial.iterdir())]
+        write_atomic(partial / SUMS, ''.join(sums).encode())
     return folder
 
 
@@ -85,6 +86,10 @@ def read_bundle_info(folder: Path) -> dict[str, Any]:
     Raises:
         BundleError: it is missing, broken, or of another format.
     """
+    return _while_it_stands(folder, _read_info)
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
     path = folder / MODEL
     if not path.is_file():
         raise BundleError(
@@ -92,6 +97,7 @@ def read_bundle_info(folder: Path) -> dict[str, Any]:
             'synth-detect train wrote, <out>/bundle.'
         )
     try:
+        _check_sums(folder, MODEL)
         info = yaml.safe_load(path.read_text())
         keys = {'format', 'classes', 'detector', 'weights_sha256'}
         whole = isinstance(info, dict) and keys <= set(info)
@@ -125,27 +131,71 @@ def load_bundle(folder: Path, device: str = 'cpu') -> tuple[Detector, dict[str, 
     Raises:
         BundleError: something is missing, truncated, or does not fit together.
     """
-    info = read_bundle_info(folder)
-    path = folder / WEIGHTS
-    if not path.is_file():
-        raise BundleError(f'{folder}: {WEIGHTS} is missing; copy the whole bundle folder')
-    if _sha256(path) != info['weights_sha256']:
-        raise BundleError(
-            f'{path}: truncated or not the file that {MODEL} belongs to (its SHA-256 differs); '
-            'copy the bundle again'
-        )
-    try:
-        config = build(DetectorConfig, info['detector'], str(folder / MODEL))
-        detector = build_detector(config, info['classes'], load_weights=False)
-        detector.load_state_dict(load_file(path))
-    except (ConfigError, WeightsError, RuntimeError, SafetensorError) as error:
-        raise BundleError(f'{folder}: the model cannot be rebuilt: {error}') from error
+    detector, info = _while_it_stands(folder, _load)
     return detector.eval().to(device), info
 
 
-def _sha256(path: Path) -> str:
-    with path.open('rb') as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _load(folder: Path) -> tuple[Detector, dict[str, Any]]:
+    info = _read_info(folder)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise BundleError(f'{folder}: {WEIGHTS} is missing; copy the whole bundle folder')
+    try:
+        _check_sums(folder)
+        if sha256_of(path) != info['weights_sha256']:
+            raise BundleError(
+                f'{path}: truncated or not the file that {MODEL} belongs to (its SHA-256 '
+                'differs); copy the bundle again'
+            )
+        config = build(DetectorConfig, info['detector'], str(folder / MODEL))
+        detector = build_detector(config, info['classes'], load_weights=False)
+        detector.load_state_dict(load_file(path))
+    except (ConfigError, WeightsError, RuntimeError, SafetensorError, OSError) as error:
+        raise BundleError(f'{folder}: the model cannot be rebuilt: {error}') from error
+    return detector, info
+
+
+def _check_sums(folder: Path, *names: str) -> None:
+    """Compare files of a bundle, by default all, with its checksums; earlier versions wrote none.
+
+    Raises:
+        BundleError: a file is missing or differs, or the checksums themselves are damaged.
+    """
+    path = folder / SUMS
+    if not path.exists():
+        return
+    lines = path.read_bytes().decode(errors='replace').splitlines()
+    sums = {name: digest for digest, _, name in (line.partition('  ') for line in lines)}
+    if not {MODEL, WEIGHTS} <= set(sums):
+        raise BundleError(f'{path}: damaged; copy the bundle again')
+    for name in names or sums:
+        file = folder / name
+        if not file.is_file() or sha256_of(file) != sums[name]:
+            raise BundleError(
+                f'{file}: missing, truncated, damaged or edited (its SHA-256 is not the one in '
+                f'{SUMS}). Copy the bundle again; where it was changed on purpose, remove {SUMS}.'
+            )
+
+
+def _while_it_stands(folder: Path, read: Callable[[Path], T]) -> T:
+    """Read a bundle; once more where a training replaced it meanwhile.
+
+    Raises:
+        BundleError: it was not replaced, and cannot be read.
+    """
+    for _ in range(TRIES - 1):
+        standing = folder if folder.exists() else folder_before(folder)
+        before = _identity(standing)
+        try:
+            return read(folder if before is None else standing)
+        except BundleError:
+            if _identity(folder) == before:
+                raise
+    return read(folder)
+
+
+def _identity(folder: Path) -> tuple[int, ...] | None:
+    with suppress(OSError):
+        facts = folder.stat()
+        return facts.st_dev, facts.st_ino, facts.st_ctime_ns
+    return None

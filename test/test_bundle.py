@@ -1,11 +1,16 @@
 """Bundles: what is loaded is what was saved, and nothing else loads."""
 
+import os
+import subprocess
+import threading
+
 import numpy as np
 import pytest
 import torch
 import yaml
 from tiny import HEIGHT, WIDTH, write_bundle
 
+from synth_detect_ros import folders
 from synth_detect_ros.bundle import load_bundle, read_bundle_info, save_bundle
 from synth_detect_ros.devices import choose_device
 from synth_detect_ros.errors import BundleError, ConfigError, GeometryError, StorageError
@@ -37,7 +42,9 @@ def test_overwriting_replaces_the_whole_bundle(bundle):
     detector, _ = load_bundle(bundle)
     (bundle / 'old').write_text('')
     save_bundle(bundle, detector, {})
-    assert sorted(p.name for p in bundle.iterdir()) == ['model.yaml', 'weights.safetensors']
+    assert sorted(p.name for p in bundle.iterdir()) == [
+        'SHA256SUMS', 'model.yaml', 'weights.safetensors',
+    ]  # fmt: skip
     assert [p.name for p in bundle.parent.iterdir()] == ['bundle']
 
 
@@ -101,6 +108,7 @@ def test_broken_model_file_is_noticed(bundle, text):
 
 def edit(bundle, **values):
     path = bundle / 'model.yaml'
+    (bundle / 'SHA256SUMS').unlink(missing_ok=True)
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **values}))
 
 
@@ -119,7 +127,7 @@ def test_classes_that_do_not_fit_the_weights_are_refused(bundle):
 def test_unwritable_place_is_a_storage_error(bundle, tmp_path):
     detector, _ = load_bundle(bundle)
     (tmp_path / 'file').write_text('')
-    with pytest.raises(StorageError, match='cannot be written'):
+    with pytest.raises(StorageError, match='cannot be made'):
         save_bundle(tmp_path / 'file' / 'bundle', detector, {})
 
 
@@ -171,3 +179,63 @@ def test_older_bundle_with_an_unknown_option_is_refused(bundle):
     edit(bundle, format=1, detector={**BEFORE, 'colour': 'blue'})
     with pytest.raises(BundleError, match=r"cannot be rebuilt: .*unknown key 'colour'"):
         load_bundle(bundle)
+
+
+def test_flipped_bit_is_named_wherever_it_is(bundle):
+    rng = np.random.default_rng(0)
+    for path in sorted(bundle.iterdir()):
+        whole = path.read_bytes()
+        places = {0, len(whole) - 2, *rng.integers(0, len(whole), 30).tolist()}
+        for place in places:
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << int(rng.integers(8))
+            path.write_bytes(damaged)
+            with pytest.raises(BundleError, match=r'damaged|SHA256SUMS'):
+                load_bundle(bundle)
+        path.write_bytes(whole)
+    load_bundle(bundle)
+
+
+def test_checksums_are_those_of_sha256sum(bundle):
+    subprocess.run(['sha256sum', '-c', '--strict', 'SHA256SUMS'], cwd=bundle, check=True)
+
+
+def test_modes_follow_the_umask(tmp_path):
+    before = os.umask(0o022)
+    try:
+        folder = write_bundle(tmp_path / 'bundle')
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o644}
+    assert folder.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize('exchanged', [True, False])
+def test_whoever_loads_gets_the_old_or_the_new(bundle, monkeypatch, exchanged):
+    if not exchanged:
+        monkeypatch.setattr(folders, 'exchange', lambda *_: False)
+    detector, _ = load_bundle(bundle)
+    done = threading.Event()
+
+    def replace():
+        for number in range(10):
+            save_bundle(bundle, detector, {'number': number})
+        done.set()
+
+    thread = threading.Thread(target=replace)
+    thread.start()
+    seen = [load_bundle(bundle)[1].get('number', -1)]
+    while not done.is_set():
+        seen.append(load_bundle(bundle)[1].get('number', -1))
+    thread.join()
+    assert seen == sorted(seen)
+    assert load_bundle(bundle)[1]['number'] == 9
+
+
+def test_full_disk_keeps_the_old_bundle(bundle, full_disk):
+    detector, _ = load_bundle(bundle)
+    full_disk()
+    with pytest.raises(StorageError, match='No space left'):
+        save_bundle(bundle, detector, {'new': True})
+    assert 'new' not in load_bundle(bundle)[1]
+    assert [path.name for path in bundle.parent.iterdir()] == ['bundle']
