@@ -6,6 +6,8 @@
 # make check   lint, format, types
 # make oldest  the tests with the oldest versions that the requirements allow, in build/oldest
 # make bench   speed beside peers: a table and build/bench/results.json;  BENCH_ARGS='--only live'
+# make soak    what docs/reliability.md promises, tried hundreds of times; goes on where it stopped;
+#              SOAK_MINUTES=60 for less, SOAK_ARGS='--only fuzz' for one row
 # make figures  which measured figures in the documents are older than the code they measure
 # make clean   remove what was built; the virtual environment stays
 
@@ -28,7 +30,7 @@ DEMO_OUT ?= build/demo$(if $(OTHER),_$(OTHER))$(if $(GIVEN_DATA),_data)$(if $(QU
 export DATA := $(abspath $(DATA))
 export WEIGHTS := $(abspath $(WEIGHTS))
 
-.PHONY: setup demo test check oldest bench figures clean
+.PHONY: setup demo test check oldest bench soak figures clean
 
 setup: $(READY)
 
@@ -58,6 +60,10 @@ bench: setup
 	tools/peers.sh build/peers
 	$(BIN)/python bench/run.py --data "$$DATA" --weights "$$WEIGHTS" \
 	  --peer "$(PEERS)/plain_pyrender.py" --peers-python build/peers/bin/python $(BENCH_ARGS)
+
+# Without the threads of libraries: equal runs are compared bit by bit.
+soak: setup
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m soak $(SOAK_ARGS)
 
 figures:
 	python3 tools/figures.py

@@ -1,0 +1,1 @@
+"""Files that nobody should have written, over every public reader of the package."""
