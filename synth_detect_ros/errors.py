@@ -14,6 +14,14 @@ class ConfigError(SynthDetectError, ValueError):
     """A configuration file, option or parameter holds something that cannot be used."""
 
 
+class BagError(ConfigError):
+    """A bag is broken beyond reading, or empty."""
+
+
+class BagLimitError(BagError):
+    """A bag holds more than the limits allow; an environment variable raises them."""
+
+
 class FreezeError(ConfigError):
     """A freeze policy does not fit the extractor, for example one with random weights."""
 

@@ -38,6 +38,9 @@ ROSDEP_KEYS = {
     'OpenGL': None,
     'pycocotools': None,
     'rosbags': None,
+    'backports': None,
+    'compression': None,  # of Python 3.14
+    'lz4': None,
     'safetensors': None,
     'tensorboard': None,
     'timm': None,

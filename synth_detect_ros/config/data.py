@@ -40,7 +40,9 @@ class CaptureConfig(Options):
 class ReplayConfig(Options):
     """`camera_replay_node`: publish recorded images as a camera."""
 
-    source: str = option('', 'folder of images, video file, or ROS 1 or ROS 2 bag', path='always')
+    source: str = option(
+        '', 'folder of images, video, or ROS 1 or 2 bag: folder or file', path='always'
+    )
     camera: str = option(
         '', 'ROS calibration file; empty: camera.yaml beside the images, or bag', path='always'
     )
@@ -48,7 +50,7 @@ class ReplayConfig(Options):
         0.0, 'horizontal field of view of an uncalibrated camera; 0: not used', unit='deg',
         low=0, high=179,
     )  # fmt: skip
-    topic: str = option('', 'image topic inside a bag; empty: the first one')
+    topic: str = option('', 'image topic inside a bag; empty: the colour images of its camera')
     rate_hz: float = option(10.0, 'frames a second', unit='Hz', low=0.01, high=1000)
     fit: bool = option(
         False, 'scale and crop images of other sizes to the size of the calibration'

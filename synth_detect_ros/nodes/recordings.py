@@ -10,22 +10,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.typesys import Stores, get_typestore
 
 from synth_detect_ros.config import ReplayConfig
 from synth_detect_ros.dataset.backgrounds import CAMERA_FILE, read_background_set
-from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.errors import ConfigError, MessageError
 from synth_detect_ros.geometry.calibration import camera_of_images, read_camera
 from synth_detect_ros.geometry.camera import Camera
+from synth_detect_ros.nodes.bags.bag import Bag, is_bag
+from synth_detect_ros.nodes.bags.camera_topic import (
+    INFO_TYPE,
+    choose_topic,
+    first_calibrated,
+    image_topics,
+)
 from synth_detect_ros.nodes.conversions import camera_from_message, rgb_from_message
-from synth_detect_ros.nodes.encodings import IncompleteImageError
 
 logger = logging.getLogger(__name__)
 
 _VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
-_IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
-_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
 
 
 @dataclass(frozen=True)
@@ -126,15 +128,15 @@ def _open(config: ReplayConfig) -> Recording:
     if not config.source or not source.exists():
         raise ConfigError(
             f'source: {config.source!r} does not exist. Give a folder of images, a video '
-            f'({", ".join(_VIDEO_SUFFIXES)}), a ROS 1 .bag or the folder of a ROS 2 bag.'
+            f'({", ".join(_VIDEO_SUFFIXES)}), or a bag: a file (.bag, .mcap, .db3) or its folder.'
         )
-    if source.suffix == '.bag' or (source / 'metadata.yaml').exists():
-        return _open_bag(source, config.topic)
+    if source.suffix.lower() in _VIDEO_SUFFIXES:
+        return Recording(lambda: _video_frames(source), None)
+    if is_bag(source):
+        return _open_bag(source, config)
     if source.is_dir():
         backgrounds = read_background_set(source, calibrated=False)
         return Recording(lambda: map(backgrounds.read, range(len(backgrounds))), None)
-    if source.suffix.lower() in _VIDEO_SUFFIXES:
-        return Recording(lambda: _video_frames(source), None)
     raise ConfigError(
         f'source: {source} is no folder, no bag and no video ({", ".join(_VIDEO_SUFFIXES)})'
     )
@@ -152,44 +154,23 @@ def _video_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
         capture.release()
 
 
-def _open_bag(path: Path, topic: str) -> Recording:
-    """Open a bag at its image topic, `topic` or the first one, and the CameraInfo beside it."""
-    try:
-        with _reader(path) as reader:
-            kinds = {c.topic: c.msgtype for c in reader.connections}
-            images = sorted(t for t, kind in kinds.items() if kind in _IMAGE_TYPES)
-            if not images or (topic and topic not in images):
-                raise ConfigError(
-                    f'topic: {topic!r} is no image topic of {path}; it has '
-                    f'{", ".join(images) or "none"}'
-                )
-            topic = topic or images[0]
-            raw = topic.removesuffix('/compressed')
-            info = f'{raw.rpartition("/")[0]}/camera_info'
-            camera = None
-            if kinds.get(info) == _INFO_TYPE:
-                rectified = raw.rpartition('/')[2].startswith('image_rect')
-                camera = camera_from_message(next(_messages(reader, info)), rectified=rectified)
-    except AnyReaderError as error:
-        raise ConfigError(f'source: {path} cannot be read as a bag: {error}') from error
-    return Recording(lambda: _bag_frames(path, topic), camera)
+def _open_bag(path: Path, config: ReplayConfig) -> Recording:
+    """Open a bag at its image topic, with the CameraInfo beside it unless one is given."""
+    bag = Bag(path)
+    topic = choose_topic(image_topics(bag), config.topic, str(path))
+    camera = None
+    info_topic = f'{topic.camera}/camera_info'
+    if not (config.camera or config.camera_hfov_deg) and bag.topics.get(info_topic) == INFO_TYPE:
+        info = first_calibrated(message for _, message in bag.messages({info_topic}))
+        if info is not None:
+            rectified = topic.image.rpartition('/')[2].startswith('image_rect')
+            camera = camera_from_message(info, rectified=rectified)
+    return Recording(lambda: _bag_frames(bag, topic.name), camera)
 
 
-def _bag_frames(path: Path, topic: str) -> Iterator[NDArray[np.uint8]]:
-    with _reader(path) as reader:
-        for message in _messages(reader, topic):
-            try:
-                yield rgb_from_message(message)
-            except IncompleteImageError as error:
-                logger.warning('%s: image left out: %s', path, error)
-
-
-def _reader(path: Path) -> AnyReader:
-    # A ROS 2 bag in SQLite does not tell its types; these have been the same since Foxy.
-    return AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
-
-
-def _messages(reader: AnyReader, topic: str) -> Iterator[object]:
-    connections = [c for c in reader.connections if c.topic == topic]
-    for connection, _, data in reader.messages(connections):
-        yield reader.deserialize(data, connection.msgtype)
+def _bag_frames(bag: Bag, topic: str) -> Iterator[NDArray[np.uint8]]:
+    for _, message in bag.messages({topic}):
+        try:
+            yield rgb_from_message(message)
+        except MessageError as error:
+            logger.warning('%s: image left out: %s', bag.path, error)

@@ -1,17 +1,16 @@
 """Recordings of every kind, and the node that plays them over a real graph."""
 
+import bag_files
 import cv2
 import numpy as np
 import pytest
 import yaml
-from rosbags.rosbag1 import Writer as Writer1
-from rosbags.rosbag2 import Writer as Writer2
-from rosbags.typesys import Stores, get_typestore
+from bag_files import Messages
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from synth_detect_ros.config import ReplayConfig
 from synth_detect_ros.errors import BackgroundError, ConfigError, GeometryError
-from synth_detect_ros.files import encode_image, write_atomic
+from synth_detect_ros.files import decode_image, encode_image, write_atomic
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.nodes import conversions
 from synth_detect_ros.nodes.recordings import fit, open_recording
@@ -24,37 +23,21 @@ def play(source, **options):
     return list(open_recording(ReplayConfig(source=str(source), **options)).frames())
 
 
-def write_bag(path, frames, version, cut=()):
-    """Write frames as /cam/image_raw (bgr8) with CameraInfo, with rosbags' own message types."""
-    store = get_typestore(Stores.ROS1_NOETIC if version == 1 else Stores.ROS2_HUMBLE)
-    types, first = store.types, {'seq': 0} if version == 1 else {}
-    names = ('d', 'k', 'r', 'p') if version == 2 else ('D', 'K', 'R', 'P')
-    roi = types['sensor_msgs/msg/RegionOfInterest'](0, 0, 0, 0, False)
-    matrices = (
-        CAMERA.D, CAMERA.K.reshape(-1), np.eye(3).reshape(-1),
-        np.hstack([CAMERA.K, np.zeros((3, 1))]).reshape(-1),
-    )  # fmt: skip
-    serialize = store.serialize_ros1 if version == 1 else store.serialize_cdr
-    with Writer1(path) if version == 1 else Writer2(path, version=8) as writer:
-        topics = {
-            name: writer.add_connection(f'/cam/{name}', f'sensor_msgs/msg/{kind}', typestore=store)
-            for name, kind in (('image_raw', 'Image'), ('camera_info', 'CameraInfo'))
-        }
-        for i, frame in enumerate(frames):
-            stamp = types['builtin_interfaces/msg/Time'](sec=i, nanosec=0)
-            header = types['std_msgs/msg/Header'](**first, stamp=stamp, frame_id='optical')
-            data = np.ascontiguousarray(frame[..., ::-1]).reshape(-1)
-            image = types['sensor_msgs/msg/Image'](
-                header=header, height=120, width=160, encoding='bgr8', is_bigendian=0, step=480,
-                data=data[:100] if i in cut else data,
-            )  # fmt: skip
-            info = types['sensor_msgs/msg/CameraInfo'](
-                header=header, height=120, width=160, distortion_model='plumb_bob',
-                binning_x=0, binning_y=0, roi=roi, **dict(zip(names, matrices, strict=True)),
-            )  # fmt: skip
-            for name, message in (('image_raw', image), ('camera_info', info)):
-                kind = f'sensor_msgs/msg/{"Image" if name == "image_raw" else "CameraInfo"}'
-                writer.write(topics[name], i * 10**8, serialize(message, kind))
+def write_bag(path, frames, kind='db3', cut=(), **topics):
+    """Write frames as /cam/image_raw (bgr8) with CameraInfo, and more topics by name."""
+    make = Messages(kind.startswith('ros1'))
+    images = [
+        make.image(
+            i, frame[..., ::-1], 'bgr8', **({'data': frame.reshape(-1)[:9]} if i in cut else {})
+        )
+        for i, frame in enumerate(frames)
+    ]
+    sent = {
+        '/cam/image_raw': images,
+        '/cam/camera_info': [make.info(i, CAMERA) for i in range(len(frames))],
+        **{f'/{name.replace("__", "/")}': messages for name, messages in topics.items()},
+    }
+    return bag_files.write_bag(path, {k: v for k, v in sent.items() if v}, kind, messages=make)
 
 
 @pytest.fixture
@@ -80,23 +63,74 @@ def test_folder_plays_in_order_again_and_again(folder, frames):
         assert np.array_equal(list(recording.frames()), frames)
 
 
-@pytest.mark.parametrize('version', [1, 2])
-def test_bag_plays_images_and_intrinsics(tmp_path, frames, version):
-    path = tmp_path / ('recording.bag' if version == 1 else 'recording')
-    write_bag(path, frames, version)
+@pytest.mark.parametrize('kind', bag_files.KINDS)
+def test_bag_plays_images_and_intrinsics(tmp_path, frames, kind):
+    path = write_bag(tmp_path / 'recording', frames, kind)
     recording = open_recording(ReplayConfig(source=str(path)))
     assert recording.camera == CAMERA
     for _ in range(2):
         assert np.array_equal(list(recording.frames()), frames)
     assert len(play(path, topic='/cam/image_raw')) == 4
-    with pytest.raises(ConfigError, match=r'it has /cam/image_raw'):
+    with pytest.raises(ConfigError, match=r'it has /cam/image_raw \(bgr8\)'):
         play(path, topic='/other')
 
 
+@pytest.mark.parametrize('kind', ['mcap', 'db3'])
+def test_bag_of_a_recorder_that_lost_power_plays(tmp_path, frames, kind):
+    path = write_bag(tmp_path / 'recording', frames, kind)
+    (path / 'metadata.yaml').unlink()
+    file = path / f'recording.{kind}'
+    assert np.array_equal(play(path), frames) and np.array_equal(play(file), frames)
+    content = file.read_bytes()
+    file.write_bytes(content[: int(0.7 * len(content))])
+    played = play(file)
+    assert len(played) >= 2 and np.array_equal(played, frames[: len(played)])
+
+
 def test_broken_image_in_a_bag_is_left_out(tmp_path, frames, caplog):
-    write_bag(tmp_path / 'recording', frames, 2, cut=[1])
-    assert np.array_equal(play(tmp_path / 'recording'), [frames[0], frames[2], frames[3]])
+    make = Messages()
+    path = write_bag(tmp_path / 'recording', frames, cut=[1])
+    assert np.array_equal(play(path), [frames[0], frames[2], frames[3]])
     assert 'incomplete image' in caplog.text
+    odd = make.image(9, frames[0], 'rgb9')
+    path = bag_files.write_bag(
+        tmp_path / 'odd', {'/cam/image': [make.image(0, frames[0]), odd, make.image(2, frames[2])]}
+    )
+    assert np.array_equal(play(path), [frames[0], frames[2]])
+    assert "'rgb9' is not known" in caplog.text
+
+
+def test_depth_that_comes_first_is_not_the_camera(tmp_path, frames):
+    depth = [Messages().image(i, np.full((120, 160), 900, np.uint16), '16UC1') for i in range(3)]
+    path = write_bag(tmp_path / 'recording', frames, aligned__image_raw=depth)
+    recording = open_recording(ReplayConfig(source=str(path)))
+    assert np.array_equal(list(recording.frames()), frames) and recording.camera == CAMERA
+
+
+@pytest.mark.parametrize('infos', ['none', 'empty', 'zeros first', 'zeros'])
+def test_intrinsics_that_come_late_or_never(tmp_path, frames, infos):
+    make = Messages()
+    zeros = [make.info(0, CAMERA, k=np.zeros(9))] * 3
+    sent = {'zeros first': [*zeros, make.info(4, CAMERA)], 'zeros': zeros}.get(infos)
+    empty = {'/cam/camera_info': 'sensor_msgs/msg/CameraInfo'} if infos == 'empty' else {}
+    topics = {'/cam/image': [make.image(i, frame) for i, frame in enumerate(frames)]}
+    path = bag_files.write_bag(
+        tmp_path / 'bag', topics | ({'/cam/camera_info': sent} if sent else {}), empty=empty
+    )
+    recording = open_recording(ReplayConfig(source=str(path)))
+    assert recording.camera == (CAMERA if infos == 'zeros first' else None)
+    assert np.array_equal(list(recording.frames()), frames)
+    other = Camera.from_fov(160, 120, 50)
+    (tmp_path / 'other.yaml').write_text(yaml.safe_dump(other.to_calibration()))
+    for option in ({'camera': str(tmp_path / 'other.yaml')}, {'camera_hfov_deg': 50.0}):
+        assert open_recording(ReplayConfig(source=str(path), **option)).camera == other
+
+
+def test_padded_jpegs_in_a_bag_play(tmp_path, frames):
+    make, jpegs = Messages(), [encode_image(frame, 'jpg') for frame in frames]
+    padded = [make.compressed(i, jpeg.ljust(57600, b'\0')) for i, jpeg in enumerate(jpegs)]
+    path = bag_files.write_bag(tmp_path / 'bag', {'/cam/image_raw/compressed': padded})
+    assert np.array_equal(play(path), [decode_image(jpeg) for jpeg in jpegs])
 
 
 def test_video_plays(tmp_path, frames):
