@@ -15,6 +15,10 @@ class CaptureConfig(Options):
     count: int = option(100, 'frames to keep', low=1)
     rectified: bool = option(False, 'the image topic is rectified: use P and no distortion')
     compressed: bool = option(False, 'subscribe to sensor_msgs/CompressedImage')
+    bits: int = option(
+        0, 'bits of 16-bit images that hold light, 12 say; 0: found from them, and logged',
+        low=0, high=16,
+    )  # fmt: skip
     min_interval_s: float = option(0.5, 'least time between kept frames', unit='s', low=0)
     min_sharpness: float = option(
         20.0, 'least variance of the Laplacian of the grey image', unit='grey levels^2', low=0
@@ -57,6 +61,10 @@ class ReplayConfig(Options):
     )  # fmt: skip
     loop: bool = option(False, 'start again at the end')
     compressed: bool = option(False, 'publish sensor_msgs/CompressedImage (JPEG)')
+    bits: int = option(
+        0, 'bits of 16-bit images that hold light, 12 say; 0: found from them, and logged',
+        low=0, high=16,
+    )  # fmt: skip
     encoding: Literal['bgr8', 'rgb8', 'mono8'] = option('bgr8', 'encoding of raw images')
     frame_id: str = option('camera_optical_frame', 'frame of the header')
     wait_for_subscriber: bool = option(True, 'publish nothing until there is a subscriber')

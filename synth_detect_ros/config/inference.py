@@ -29,6 +29,10 @@ class DetectConfig(Options):
     )  # fmt: skip
     score_threshold: float = option(0.5, 'detections below are not published', low=0, high=1)
     compressed: bool = option(False, 'subscribe to sensor_msgs/CompressedImage')
+    bits: int = option(
+        0, 'bits of 16-bit images that hold light, 12 say; 0: found from them, and logged',
+        low=0, high=16,
+    )  # fmt: skip
     publish_json: bool = option(False, 'publish ~/detections_json (std_msgs/String, COCO results)')
     autostart: bool = option(True, 'configure and activate on start')
     threads: int = option(0, 'CPU threads of the network; 0: all cores', low=0, high=512)

@@ -26,7 +26,12 @@ from synth_detect_ros.geometry.boxes import pixels_from_edges, xywh_from_xyxy
 from synth_detect_ros.geometry.calibration import camera_from_info
 from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera
 from synth_detect_ros.geometry.masks import bounding_slices
-from synth_detect_ros.nodes.encodings import IncompleteImageError, decode_pixels
+from synth_detect_ros.nodes.encodings import (
+    FULL_RANGE,
+    BitDepth,
+    IncompleteImageError,
+    decode_pixels,
+)
 from synth_detect_ros.structures import Detections
 
 try:
@@ -35,8 +40,14 @@ except ImportError:  # it has no wheel; see outputs.py
     vision_msgs = None
 
 
-def rgb_from_message(message: Image | CompressedImage) -> NDArray[np.uint8]:
+def rgb_from_message(
+    message: Image | CompressedImage, depth: BitDepth = FULL_RANGE
+) -> NDArray[np.uint8]:
     """Convert a raw image, or a compressed one (JPEG, PNG), to (H, W, 3) uint8 RGB.
+
+    Args:
+        message: from the camera driver.
+        depth: of the stream, where raw images have 16 bits.
 
     Raises:
         MessageError: unknown encoding, or sizes that contradict one another.
@@ -45,7 +56,7 @@ def rgb_from_message(message: Image | CompressedImage) -> NDArray[np.uint8]:
     if hasattr(message, 'encoding'):
         return decode_pixels(
             message.data, message.width, message.height, message.step, message.encoding,
-            big_endian=bool(message.is_bigendian),
+            big_endian=bool(message.is_bigendian), depth=depth,
         )  # fmt: skip
     image = decode_image(bytes(message.data))
     if image is None:

@@ -22,6 +22,7 @@ from synth_detect_ros.config import DetectConfig
 from synth_detect_ros.errors import MessageError, SynthDetectError
 from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.nodes import conversions
+from synth_detect_ros.nodes.encodings import BitDepth
 from synth_detect_ros.nodes.latency import Latency, LatencyWindow
 from synth_detect_ros.nodes.lifecycle import survive_impossible_transitions
 from synth_detect_ros.nodes.outputs import Outputs
@@ -51,6 +52,7 @@ class DetectNode(LifecycleNode):
         self.config = read_parameters(self, DetectConfig)
         apply_changes(self, DetectConfig, self._reconfigure)
         self._latency = LatencyWindow()
+        self._depth = BitDepth(self.config.bits)
         self._last_arrival = 0.0
         self._fault = ''
         self._predictor: Predictor | None = None
@@ -175,7 +177,7 @@ class DetectNode(LifecycleNode):
 
     def _detect(self, message: Image | CompressedImage, arrived: float) -> None:
         begin = time.perf_counter()
-        image = conversions.rgb_from_message(message)
+        image = conversions.rgb_from_message(message, self._depth)
         ready = time.perf_counter()
         detections = self._predictor.detect(
             image, self.config.score_threshold, masks=self._outputs.want_masks()

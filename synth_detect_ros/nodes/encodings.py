@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import cv2
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth_detect_ros.errors import MessageError
+
+logger = logging.getLogger(__name__)
 
 # A new encoding is a line here, unless its chroma has a plane of its own: channels, bytes a
 # channel, OpenCV's conversion to RGB (None: it is RGB). OpenCV names a Bayer pattern by its second
@@ -41,17 +44,61 @@ ENCODINGS: dict[str, tuple[int, int, int | None]] = {
 }
 # Rows of bytes per two rows of pixels, where they are not two: NV21 appends a plane of chroma.
 _ROWS_PER_TWO = {'nv21': 3}
-# From 16 to 8 bits such that white stays white, as cv_bridge does it.
-_WORDS_PER_BYTE = 257
+# Bits of the converters in cameras, whose values stand in 16 bits as they are or shifted up.
+_CONVERTERS = (10, 12, 14, 16)
+# An image without a value above this tells nothing: the lens is covered, or it is night.
+_DARK = 255
 
 
 class IncompleteImageError(MessageError):
     """Only part of an image arrived; the next one may be complete."""
 
 
+class BitDepth:
+    """How many bits of 16-bit images hold light: one number for all images of a stream.
+
+    ROS does not say it: drivers send the 10, 12 or 14 bits of a sensor in mono16 or bayer_*16 as
+    they are, or shifted up. Not given, it is the least of these that all values so far need, so
+    that images are not scaled one by one; what is found is logged, and where a brighter image
+    shows that it was too little it grows.
+
+    Args:
+        bits: 1 to 16 that are given; 0: to be found.
+    """
+
+    def __init__(self, bits: int = 0) -> None:
+        self._given, self._found = bits, 0
+
+    def of(self, words: NDArray[np.uint16], encoding: str) -> int:
+        """Return the number of bits, these words counted.
+
+        Args:
+            words: of an image, at least one.
+            encoding: for the log.
+        """
+        if self._given or self._found == _CONVERTERS[-1]:
+            return self._given or self._found
+        largest = int(words.max())
+        needed = next(bits for bits in _CONVERTERS if largest < 1 << bits)
+        if largest > _DARK and needed > self._found:
+            if needed < _CONVERTERS[-1] or self._found:
+                logger.warning(
+                    'Values of %s reach %d: %d bits are taken for white%s. The parameter bits '
+                    'says how many the camera has.', encoding, largest, needed,
+                    f', no longer {self._found}' if self._found else '',
+                )  # fmt: skip
+            self._found = needed
+        return self._found or _CONVERTERS[-1]
+
+
+# Of a stream that is known to use the whole range.
+FULL_RANGE = BitDepth(16)
+
+
 def decode_pixels(
-    data: Any, width: int, height: int, step: int, encoding: str, *, big_endian: bool
-) -> NDArray[np.uint8]:
+    data: Any, width: int, height: int, step: int, encoding: str, *, big_endian: bool,
+    depth: BitDepth = FULL_RANGE,
+) -> NDArray[np.uint8]:  # fmt: skip
     """Convert the pixels of a raw image.
 
     Args:
@@ -60,7 +107,8 @@ def decode_pixels(
         height: of the image [px].
         step: bytes of a row, padding included.
         encoding: a key of `ENCODINGS`.
-        big_endian: byte order of 16-bit pixels, which are scaled to 8 over their full range.
+        big_endian: byte order of 16-bit pixels.
+        depth: bits of 16-bit pixels that are scaled to 8, so that white stays white.
 
     Returns:
         (H, W, 3) uint8 RGB; for rgb8 without padding it shares the memory of the data.
@@ -72,9 +120,10 @@ def decode_pixels(
     Source: sensor_msgs/image_encodings.hpp.
     """
     rows = _rows(data, width, height, step, encoding)
-    channels, depth, to_rgb = ENCODINGS[encoding]
-    words = rows.view(f'{">" if big_endian else "<"}u{depth}')
+    channels, size, to_rgb = ENCODINGS[encoding]
+    words = rows.view(f'{">" if big_endian else "<"}u{size}')
     words = words.astype(words.dtype.newbyteorder('='), copy=False)
+    bits = depth.of(words, encoding) if size == 2 else 8
     pixels = words.reshape((len(rows), width, channels)[: 2 if channels == 1 else 3])
     if to_rgb is not None:
         try:
@@ -83,7 +132,7 @@ def decode_pixels(
             raise MessageError(
                 f'{width}x{height} pixels cannot be {encoding}: {error.err}'
             ) from error
-    return _to_8_bits(pixels)
+    return _to_8_bits(pixels, bits)
 
 
 def _rows(data: Any, width: int, height: int, step: int, encoding: str) -> NDArray[np.uint8]:
@@ -110,8 +159,10 @@ def _rows(data: Any, width: int, height: int, step: int, encoding: str) -> NDArr
     return np.ascontiguousarray(flat[: step * n_rows].reshape(n_rows, step)[:, :row])
 
 
-def _to_8_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+def _to_8_bits(pixels: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    """Scale such that black and white stay what they are; for 16 bits as cv_bridge does it."""
     if pixels.dtype == np.uint8:
         return pixels
-    scaled = (pixels.astype(np.uint32) + _WORDS_PER_BYTE // 2) // _WORDS_PER_BYTE
+    white = (1 << bits) - 1
+    scaled = (np.minimum(pixels, white).astype(np.uint32) * 255 + white // 2) // white
     return scaled.astype(np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -24,10 +25,13 @@ from synth_detect_ros.nodes.bags.camera_topic import (
     image_topics,
 )
 from synth_detect_ros.nodes.conversions import camera_from_message, rgb_from_message
+from synth_detect_ros.nodes.encodings import ENCODINGS, BitDepth
 
 logger = logging.getLogger(__name__)
 
 _VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm')
+# Looked at before the first is played, so that it is scaled as those behind it.
+_FRAMES_FOR_DEPTH = 50
 
 
 @dataclass(frozen=True)
@@ -165,12 +169,16 @@ def _open_bag(path: Path, config: ReplayConfig) -> Recording:
         if info is not None:
             rectified = topic.image.rpartition('/')[2].startswith('image_rect')
             camera = camera_from_message(info, rectified=rectified)
-    return Recording(lambda: _bag_frames(bag, topic.name), camera)
+    depth = BitDepth(config.bits)
+    if ENCODINGS.get(topic.encoding, (0, 0, None))[1] == 2:  # bytes
+        for _ in islice(_bag_frames(bag, topic.name, depth), _FRAMES_FOR_DEPTH):
+            pass
+    return Recording(lambda: _bag_frames(bag, topic.name, depth), camera)
 
 
-def _bag_frames(bag: Bag, topic: str) -> Iterator[NDArray[np.uint8]]:
+def _bag_frames(bag: Bag, topic: str, depth: BitDepth) -> Iterator[NDArray[np.uint8]]:
     for _, message in bag.messages({topic}):
         try:
-            yield rgb_from_message(message)
+            yield rgb_from_message(message, depth)
         except MessageError as error:
             logger.warning('%s: image left out: %s', bag.path, error)

@@ -19,7 +19,7 @@ from synth_detect_ros.dataset.capture import FrameSelector
 from synth_detect_ros.errors import MessageError
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.nodes import conversions, topics
-from synth_detect_ros.nodes.encodings import IncompleteImageError
+from synth_detect_ros.nodes.encodings import BitDepth, IncompleteImageError
 from synth_detect_ros.nodes.parameters import declare_parameters, read_parameters
 from synth_detect_ros.nodes.render_job import RenderJob, read_render_config
 from synth_detect_ros.nodes.running import run_node
@@ -44,6 +44,7 @@ class SynthesizeNode(Node):
         config.require('out')
         self._writer = BackgroundWriter(Path(config.out), config.format)
         self._selector = self._resume()
+        self._depth = BitDepth(config.bits)
         self._camera: Camera | None = None
         self._latest: Image | CompressedImage | None = None
         self._last_image = self._last_info = time.monotonic()
@@ -114,7 +115,7 @@ class SynthesizeNode(Node):
 
     def _convert(self, message: Image | CompressedImage) -> NDArray[np.uint8]:
         """Return the image as RGB; refuse one whose size is not that of the intrinsics."""
-        image = conversions.rgb_from_message(message)
+        image = conversions.rgb_from_message(message, self._depth)
         height, width = image.shape[:2]
         if self._config.camera_hfov_deg:
             self._set_camera(Camera.from_fov(width, height, self._config.camera_hfov_deg))

@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 
 from synth_detect_ros.errors import MessageError
-from synth_detect_ros.nodes.encodings import ENCODINGS, IncompleteImageError, decode_pixels
+from synth_detect_ros.nodes.encodings import (
+    ENCODINGS,
+    BitDepth,
+    IncompleteImageError,
+    decode_pixels,
+)
 
 BAYER = {'r': 0, 'g': 1, 'b': 2}
 YUV = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', 'nv21')
@@ -76,6 +81,58 @@ def test_16_bits_are_scaled_over_their_full_range():
     words = np.array([[0, 128, 129, 65535]], np.uint16)
     got = decode_pixels(words.tobytes(), 4, 1, 8, 'mono16', big_endian=False)
     assert got[0, :, 0].tolist() == [0, 0, 1, 255]
+
+
+WORDS = [encoding for encoding, (_, size, _) in ENCODINGS.items() if size == 2]
+
+
+@pytest.mark.parametrize('big_endian', [False, True])
+@pytest.mark.parametrize('bits', [10, 12, 14, 16])
+@pytest.mark.parametrize('encoding', WORDS)
+def test_picture_is_the_same_in_however_many_bits(encoding, bits, big_endian):
+    """Of the camera's bits as they are, and of the same shifted up to 16."""
+    full = encode(picture(), encoding)
+    full[0, :3] = 65535  # white somewhere
+    order = '>u2' if big_endian else '<u2'
+
+    def decode(words, depth):
+        data = words.astype(order).tobytes()
+        return decode_pixels(
+            data, 32, 24, 2 * full.shape[1], encoding, big_endian=big_endian, depth=depth
+        ).astype(int)
+
+    want = decode(full, BitDepth(16))
+    low = full >> (16 - bits)
+    for depth in (BitDepth(bits), BitDepth()):
+        assert np.abs(decode(low, depth) - want).max() <= 1
+    assert np.abs(decode(low << (16 - bits), BitDepth()) - want).max() <= 1
+
+
+def test_one_number_of_bits_counts_for_a_stream(caplog):
+    """A darker image behind a bright one stays darker, and what is found is said once."""
+    depth = BitDepth()
+
+    def grey(value):
+        data = np.full((2, 2), value, np.uint16).tobytes()
+        return int(decode_pixels(data, 2, 2, 4, 'mono16', big_endian=False, depth=depth)[0, 0, 0])
+
+    assert grey(200) == 1 and not caplog.records  # night tells nothing
+    assert [grey(4095), grey(2048), grey(200), grey(0)] == [255, 128, 12, 0]
+    assert len(caplog.records) == 1 and '12 bits are taken for white' in caplog.text
+    assert [grey(65535), grey(4095)] == [255, 16]
+    assert len(caplog.records) == 2 and '16 bits are taken for white, no longer 12' in caplog.text
+
+
+def test_what_uses_the_whole_range_is_not_spoken_of(caplog):
+    words = np.array([[0, 128, 129, 65535]], np.uint16)
+    got = decode_pixels(words.tobytes(), 4, 1, 8, 'mono16', big_endian=False, depth=BitDepth())
+    assert got[0, :, 0].tolist() == [0, 0, 1, 255] and not caplog.records
+
+
+def test_more_than_the_given_white_is_white():
+    words = np.array([[4095, 4096, 65535]], np.uint16)
+    got = decode_pixels(words.tobytes(), 3, 1, 6, 'mono16', big_endian=False, depth=BitDepth(12))
+    assert (got == 255).all()
 
 
 def test_unknown_encoding_lists_the_known_ones():

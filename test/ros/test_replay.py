@@ -126,6 +126,17 @@ def test_intrinsics_that_come_late_or_never(tmp_path, frames, infos):
         assert open_recording(ReplayConfig(source=str(path), **option)).camera == other
 
 
+@pytest.mark.parametrize('bits', [0, 12])
+def test_12_bits_in_16_stay_as_bright_as_they_are(tmp_path, bits):
+    """The first image is the darkest: all are scaled as the brightest wants it."""
+    greys = [np.full((8, 8), value, np.uint16) for value in (400, 2048, 4095)]
+    images = [Messages().image(i, grey, 'mono16') for i, grey in enumerate(greys)]
+    path = bag_files.write_bag(tmp_path / 'bag', {'/cam/image': images})
+    for _ in range(2):
+        assert [int(frame[0, 0, 0]) for frame in play(path, bits=bits)] == [25, 128, 255]
+    assert [int(frame[0, 0, 0]) for frame in play(path, bits=16)] == [2, 8, 16]
+
+
 def test_padded_jpegs_in_a_bag_play(tmp_path, frames):
     make, jpegs = Messages(), [encode_image(frame, 'jpg') for frame in frames]
     padded = [make.compressed(i, jpeg.ljust(57600, b'\0')) for i, jpeg in enumerate(jpegs)]
