@@ -50,6 +50,10 @@ class BackgroundError(SynthDetectError, ValueError):
     """A background set is missing, empty or holds a broken frame."""
 
 
+class ImageLimitError(SynthDetectError, ValueError):
+    """An image has more pixels than the limit; an environment variable raises it."""
+
+
 class DatasetError(SynthDetectError, ValueError):
     """A stored data set is missing, incomplete or contradicts itself."""
 

@@ -6,7 +6,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,17 +16,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synth_detect_ros.errors import DatasetError, StorageError, SynthDetectError
+from synth_detect_ros.errors import (
+    ConfigError,
+    DatasetError,
+    ImageLimitError,
+    StorageError,
+    SynthDetectError,
+)
+from synth_detect_ros.images.headers import JPEG_START, image_size, jpeg_length
 
 # Read in one piece [bytes].
 _BLOCK = 1 << 20
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
-_JPEG_START, _JPEG_END = b'\xff\xd8', b'\xd9'
-# A marker is 0xff, as often as one likes, and its code. In compressed pixels 0 follows a 0xff that
-# is a value, and 0xd0 to 0xd7 only count the parts (ITU-T T.81, sec. B.1.1).
-_JPEG_MARKER = re.compile(rb'\xff+([^\x00\xd0-\xd7\xff])')
-# Has no length behind it, as start and end.
-_JPEG_TEMPORARY = b'\x01'
+# 100 megapixels take 300 MB as RGB; cameras of robots have at most some tens.
+MEGAPIXELS, _DEFAULT_MEGAPIXELS = 'SYNTH_DETECT_MAX_MEGAPIXELS', 128
 
 
 @contextmanager
@@ -186,6 +188,18 @@ def encode_image(image: NDArray[np.uint8], format: str, quality: int = 95) -> by
     return data.tobytes()
 
 
+def limit(variable: str, default: int) -> int:
+    """Return a limit that an environment variable may change, so that it reaches all processes.
+
+    Raises:
+        ConfigError: the variable is no positive whole number.
+    """
+    text = os.environ.get(variable, str(default))
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text)):
+        raise ConfigError(f'{variable}: wanted a positive whole number, got {text!r}')
+    return int(text)
+
+
 def decode_image(data: bytes) -> NDArray[np.uint8] | None:
     """Decode the content of a PNG or JPEG file.
 
@@ -194,34 +208,26 @@ def decode_image(data: bytes) -> NDArray[np.uint8] | None:
     Returns:
         (H, W, 3) uint8 RGB; None when the data are no image or end too early, which some
         decoders would fill up with grey.
+
+    Raises:
+        ImageLimitError: it has more pixels than the limit; it is not decoded.
     """
-    if data.startswith(_JPEG_START):
+    if data.startswith(JPEG_START):
         data = data[: jpeg_length(data) or 0]
-    if not data:
+    size = image_size(data)
+    if size is None:
         return None
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    most = limit(MEGAPIXELS, _DEFAULT_MEGAPIXELS)
+    if size[0] * size[1] > most * 10**6:
+        raise ImageLimitError(
+            f'{size[0]}x{size[1]} pixels are more than the limit. If that is right, raise '
+            f'{MEGAPIXELS} (now {most}).'
+        )
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # a size of zero, or beyond what OpenCV takes
+        return None
     return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def jpeg_length(data: bytes) -> int | None:
-    """Return how many bytes the JPEG at the start of the data takes, its end marker included.
-
-    Segments are stepped over, so that the end of a picture inside of them, a thumbnail, does not
-    count.
-
-    Returns:
-        The number of bytes; None when the data end first, or begin with no JPEG.
-    """
-    position = len(_JPEG_START) if data.startswith(_JPEG_START) else len(data)
-    while marker := _JPEG_MARKER.search(data, position):
-        code, position = marker[1], marker.end()
-        if code == _JPEG_END:
-            return position
-        if code == _JPEG_START[1:]:  # another picture begins
-            return None
-        if code != _JPEG_TEMPORARY:
-            position += int.from_bytes(data[position : position + 2], 'big')
-    return None
 
 
 def read_image(path: Path, error: type[SynthDetectError] = DatasetError) -> NDArray[np.uint8]:
@@ -229,13 +235,17 @@ def read_image(path: Path, error: type[SynthDetectError] = DatasetError) -> NDAr
 
     Args:
         path: PNG or JPEG file.
-        error: raised when the file is missing, broken or cut off.
+        error: raised when the file is missing, broken, cut off or larger than the limit.
     """
     try:
+        if not path.is_file() and path.exists():  # a pipe would wait, a device never end
+            raise error(f'{path}: cannot be read: not a regular file')
         data = path.read_bytes()
+        image = decode_image(data)
     except OSError as reason:
         raise error(f'{path}: cannot be read: {reason.strerror}') from reason
-    image = decode_image(data)
+    except ImageLimitError as reason:
+        raise error(f'{path}: {reason}') from reason
     if image is None:
         raise error(
             f'{path}: no complete image ({len(data)} bytes). Delete the file, or copy it again '

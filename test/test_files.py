@@ -5,21 +5,30 @@ import os
 import resource
 import signal
 import stat
+import struct
+import zlib
+from contextlib import suppress
 
 import cv2
 import numpy as np
 import pytest
 
-from synth_detect_ros.errors import BackgroundError, DatasetError, StorageError
+from synth_detect_ros.errors import (
+    BackgroundError,
+    ConfigError,
+    DatasetError,
+    ImageLimitError,
+    StorageError,
+)
 from synth_detect_ros.files import (
     append_line,
     decode_image,
     encode_image,
-    jpeg_length,
     make_folder,
     read_image,
     write_atomic,
 )
+from synth_detect_ros.images.headers import image_size, jpeg_length
 
 
 def picture(width=640, height=480):
@@ -180,3 +189,65 @@ def test_file_system_that_cannot_sync_a_folder_is_no_error(tmp_path, monkeypatch
     monkeypatch.setattr(os, 'fsync', fsync)
     write_atomic(tmp_path / 'file', b'content')
     assert (tmp_path / 'file').read_bytes() == b'content'
+
+
+def with_size(format, width, height):
+    """Return a small image whose header says another size."""
+    data = bytearray(encode_image(picture(64, 48), format))
+    if format == 'png':
+        struct.pack_into('>II', data, 16, width, height)
+        struct.pack_into('>I', data, 29, zlib.crc32(data[12:29]))
+    else:
+        struct.pack_into('>HH', data, data.index(b'\xff\xc0') + 5, height, width)
+    return bytes(data)
+
+
+@pytest.mark.parametrize('format', ['png', 'jpg'])
+def test_image_of_more_pixels_than_the_limit_is_refused_undecoded(tmp_path, format, monkeypatch):
+    path, data = tmp_path / f'bomb.{format}', with_size(format, 60_000, 60_000)
+    assert image_size(data) == (60_000, 60_000)
+    with pytest.raises(ImageLimitError, match=r'60000x60000 .* raise SYNTH_DETECT_MAX_MEGAPIXELS'):
+        decode_image(data)
+    path.write_bytes(data)
+    with pytest.raises(BackgroundError, match=rf'bomb\.{format}: 60000x60000 .*MEGAPIXELS'):
+        read_image(path, BackgroundError)
+    whole = encode_image(picture(2000, 1000), format)
+    assert decode_image(whole).shape == (1000, 2000, 3)
+    monkeypatch.setenv('SYNTH_DETECT_MAX_MEGAPIXELS', '1')
+    with pytest.raises(ImageLimitError, match='now 1'):
+        decode_image(whole)
+    monkeypatch.setenv('SYNTH_DETECT_MAX_MEGAPIXELS', '-1')
+    with pytest.raises(ConfigError, match="positive whole number, got '-1'"):
+        decode_image(whole)
+
+
+@pytest.mark.parametrize('format', ['png', 'jpg'])
+@pytest.mark.parametrize('size', [(0, 5), (5, 0), (0, 0)])
+def test_image_without_pixels_is_no_image(format, size):
+    assert decode_image(with_size(format, *size)) is None
+
+
+@pytest.mark.parametrize('end', ['.bmp', '.webp', '.tiff'])
+def test_other_images_are_decoded_as_before_whatever_their_name(end):
+    data = cv2.imencode(end, picture(64, 48)[..., ::-1])[1].tobytes()
+    assert image_size(data) == (64, 48) and decode_image(data).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize('format', ['png', 'jpg'])
+def test_mutated_images_are_images_or_none(format):
+    data, rng = encode_image(picture(64, 48), format), np.random.default_rng(3)
+    for _ in range(200):
+        mutated = bytearray(data)
+        for at in rng.integers(0, 300, 3):
+            mutated[at] = rng.integers(256)
+        with suppress(ImageLimitError):
+            image = decode_image(bytes(mutated))
+            assert image is None or image.ndim == 3
+    assert decode_image(b'') is None and decode_image(b'text') is None
+
+
+def test_pipe_is_no_image(tmp_path):
+    """Nobody writes into it: reading it would wait for ever."""
+    os.mkfifo(tmp_path / 'pipe.png')
+    with pytest.raises(DatasetError, match='not a regular file'):
+        read_image(tmp_path / 'pipe.png')

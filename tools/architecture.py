@@ -20,7 +20,7 @@ PICTURE = ROOT / 'docs/architecture.svg'
 STOREYS = [
     ('errors',),
     ('config',),
-    ('structures', 'files', 'folders', 'devices', 'compute'),
+    ('structures', 'images', 'files', 'folders', 'devices', 'compute'),
     ('geometry',),
     ('rendering',),
     ('dataset',),

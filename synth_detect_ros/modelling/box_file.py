@@ -26,7 +26,7 @@ from pydantic import field_validator
 
 from synth_detect_ros.config.options import Options, build, read_mapping
 from synth_detect_ros.config.rules import option
-from synth_detect_ros.errors import ConfigError, GeometryError
+from synth_detect_ros.errors import ConfigError, GeometryError, ImageLimitError
 from synth_detect_ros.files import decode_image
 from synth_detect_ros.geometry.calibration import read_camera
 from synth_detect_ros.geometry.camera import Camera
@@ -173,6 +173,8 @@ def _read_photograph(file: Path, place: str) -> Image:
         image = decode_image(file.read_bytes())
     except OSError as error:
         raise ConfigError(f'{place}: photo: {file}: {error.strerror}') from error
+    except ImageLimitError as error:
+        raise ConfigError(f'{place}: photo: {file}: {error}') from error
     if image is None:
         raise ConfigError(
             f'{place}: photo: {file} is no complete PNG or JPEG image. Save it as one: HEIC is '

@@ -20,7 +20,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from synth_detect_ros.dataset.coco import encode_mask
-from synth_detect_ros.errors import UncalibratedCameraError
+from synth_detect_ros.errors import ImageLimitError, MessageError, UncalibratedCameraError
 from synth_detect_ros.files import decode_image, encode_image
 from synth_detect_ros.geometry.boxes import pixels_from_edges, xywh_from_xyxy
 from synth_detect_ros.geometry.calibration import camera_from_info
@@ -50,7 +50,8 @@ def rgb_from_message(
         depth: of the stream, where raw images have 16 bits.
 
     Raises:
-        MessageError: unknown encoding, or sizes that contradict one another.
+        MessageError: unknown encoding, sizes that contradict one another, or more pixels than
+            the limit.
         IncompleteImageError: the data are no complete image.
     """
     if hasattr(message, 'encoding'):
@@ -58,7 +59,10 @@ def rgb_from_message(
             message.data, message.width, message.height, message.step, message.encoding,
             big_endian=bool(message.is_bigendian), depth=depth,
         )  # fmt: skip
-    image = decode_image(bytes(message.data))
+    try:
+        image = decode_image(bytes(message.data))
+    except ImageLimitError as error:
+        raise MessageError(f'image of format {message.format!r}: {error}') from error
     if image is None:
         raise IncompleteImageError(
             f'{len(message.data)} bytes of format {message.format!r} are no complete JPEG or PNG'

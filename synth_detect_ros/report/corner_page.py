@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.errors import ConfigError, ImageLimitError
 from synth_detect_ros.files import decode_image, make_folder, write_atomic
 from synth_detect_ros.modelling.cuboid import FACES
 from synth_detect_ros.report.pages import TEMPLATES, render_page
@@ -47,9 +47,12 @@ def _entry(photo: Path, folder: Path) -> dict[str, str]:
     """Return path and content of a photograph."""
     try:
         data = photo.read_bytes()
+        image = decode_image(data)
     except OSError as error:
         raise ConfigError(f'photos: {photo}: {error.strerror}') from error
-    if decode_image(data) is None or data[:2] not in _KINDS:
+    except ImageLimitError as error:
+        raise ConfigError(f'photos: {photo}: {error}') from error
+    if image is None or data[:2] not in _KINDS:
         raise ConfigError(f'photos: {photo} is no complete PNG or JPEG image')
     path = os.path.relpath(photo.absolute(), folder.absolute())
     url = f'data:{_KINDS[data[:2]]};base64,{base64.b64encode(data).decode()}'

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 
 import lz4.frame
 
-from synth_detect_ros.errors import BagError, BagLimitError, ConfigError, StorageError
+from synth_detect_ros.errors import BagError, BagLimitError, StorageError
+from synth_detect_ros.files import limit
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -43,10 +44,7 @@ def message_limit() -> int:
     Raises:
         ConfigError: the environment variable is no positive number.
     """
-    text = os.environ.get(LIMIT_VARIABLE, str(_DEFAULT_LIMIT_MB))
-    if not text.isdecimal() or not int(text):
-        raise ConfigError(f'{LIMIT_VARIABLE}: wanted a number of megabytes, got {text!r}')
-    return int(text) * 10**6
+    return limit(LIMIT_VARIABLE, _DEFAULT_LIMIT_MB) * 10**6
 
 
 def check_size(size: int, source: str) -> None:
@@ -81,11 +79,11 @@ def unpack(data: bytes, method: str, source: str) -> bytes:
             f'{source}: compression {method!r} is not known. Choose one of '
             f'{", ".join(_DECOMPRESSORS)}.'
         )
-    limit, parts, size = message_limit(), [], 0
+    most, parts, size = message_limit(), [], 0
     while data:
         decompressor = _DECOMPRESSORS[method]()
         try:
-            parts.append(decompressor.decompress(data, limit + 1 - size))
+            parts.append(decompressor.decompress(data, most + 1 - size))
         except (EOFError, OSError, RuntimeError, ValueError, zstd.ZstdError) as error:
             raise BagError(f'{source}: {method} data are broken: {error}') from error
         size += len(parts[-1])

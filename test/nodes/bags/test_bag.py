@@ -194,7 +194,7 @@ def test_message_over_the_limit_is_refused_with_the_variable(tmp_path, kind, mon
     with pytest.raises(BagLimitError, match=f'raise {unpacking.LIMIT_VARIABLE}'):
         list(Bag(path).messages({'/cam/image'}))
     monkeypatch.setenv(unpacking.LIMIT_VARIABLE, 'much')
-    with pytest.raises(ConfigError, match='wanted a number of megabytes'):
+    with pytest.raises(ConfigError, match='wanted a positive whole number'):
         list(Bag(path).messages({'/cam/image'}))
 
 

@@ -1,0 +1,1 @@
+"""Image files as bytes, before they are decoded."""
