@@ -21,8 +21,18 @@ logger = logging.getLogger(__name__)
 # is in mm, or of an image of another size.
 _FOCAL_LENGTHS = (0.05, 100.0)
 _LARGEST_SIDE = 100_000  # [px]
+_LARGEST_FILE = 100_000  # [bytes]
 # What marks the files of OpenCV, which are YAML but for them.
 _OPENCV_MARKS = re.compile(r'^%YAML:1\.0|!!opencv-matrix')
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Reads YAML without aliases, which no calibration has: a few of them stand for terabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError('aliases (*) are not read')
+        return super().compose_node(parent, index)
 
 
 def read_camera(path: Path) -> Camera:
@@ -33,11 +43,25 @@ def read_camera(path: Path) -> Camera:
         UncalibratedCameraError: the focal length is zero.
     """
     try:
-        text = _OPENCV_MARKS.sub('', path.read_text()).strip()
+        if not path.is_file() and path.exists():  # a pipe would wait for ever
+            raise GeometryError(f'{path}: wanted a ROS camera calibration; it is no regular file')
+        with path.open('rb') as file:
+            data = file.read(_LARGEST_FILE + 1)
+        if len(data) > _LARGEST_FILE:
+            raise GeometryError(
+                f'{path}: wanted a ROS camera calibration, which has a few hundred bytes; this '
+                f'file has more than {_LARGEST_FILE}'
+            )
+        text = _OPENCV_MARKS.sub('', data.decode()).strip()
         # Of several documents in it the first counts.
-        content: Any = next(iter(yaml.safe_load_all(text)), None)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise GeometryError(f'{path}: wanted a ROS camera calibration file; {error}') from error
+        content: Any = next(iter(yaml.load_all(text, _PlainLoader)), None)
+    except OSError as error:
+        raise GeometryError(f'{path}: cannot be read: {error.strerror}') from error
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        if isinstance(error, GeometryError):
+            raise
+        reason = ' '.join(str(error).split())[:200]
+        raise GeometryError(f'{path}: wanted a ROS camera calibration file; {reason}') from error
     return camera_from_calibration(content, str(path))
 
 

@@ -1,5 +1,7 @@
 """Cameras: the pixel convention and its laws."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -204,6 +206,15 @@ def test_camera_info_that_was_echoed_into_a_file_is_a_calibration(camera, tmp_pa
     assert read_camera(path) == camera
 
 
+def test_echoed_region_and_binning_count(tmp_path):
+    camera, path = CAMERAS['plumb_bob'], tmp_path / 'camera.yaml'
+    content = yaml.safe_load(echo(camera).removesuffix('---\n'))
+    content['roi'] = dict(x_offset=40, y_offset=60, width=320, height=240, do_rectify=False)
+    content['binning_x'] = content['binning_y'] = 2
+    path.write_text(yaml.safe_dump(content))
+    assert read_camera(path) == camera.cropped(40, 60, 320, 240).binned(2, 2)
+
+
 def test_calibration_of_opencv_is_read(camera, tmp_path):
     opencv(camera, tmp_path / 'camera.yaml')
     assert read_camera(tmp_path / 'camera.yaml') == camera
@@ -296,3 +307,30 @@ def test_camera_of_a_resized_image_sees_the_same_points_there(camera, size):
 def test_camera_of_another_ratio_is_refused(camera, size):
     with pytest.raises(GeometryError, match='got one of 640x480, another ratio'):
         camera.resized(*size)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'a: &a [1, 1]\nb: &b [*a, *a]\nc: [*b, *b]\n',
+        '[' * 50_000,
+        'image_width: ' + '9' * 10_000,
+        'a: ' + 'x' * 200_000,
+        b'\xff\xfe\xfd',
+        b'\x80\x00',
+        '',
+    ],
+    ids=['aliases', 'depth', 'number', 'length', 'encoding', 'bytes', 'empty'],
+)
+def test_file_that_is_made_to_be_hard_to_read_is_refused_in_a_sentence(text, tmp_path):
+    path = tmp_path / 'camera.yaml'
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(GeometryError, match=r'camera\.yaml: wanted a ROS camera cal') as raised:
+        read_camera(path)
+    assert len(str(raised.value)) < 500 and '\n' not in str(raised.value)
+
+
+def test_pipe_is_no_calibration(tmp_path):
+    os.mkfifo(tmp_path / 'camera.yaml')
+    with pytest.raises(GeometryError, match='no regular file'):
+        read_camera(tmp_path / 'camera.yaml')

@@ -126,6 +126,31 @@ def test_intrinsics_that_come_late_or_never(tmp_path, frames, infos):
         assert open_recording(ReplayConfig(source=str(path), **option)).camera == other
 
 
+@pytest.mark.parametrize(
+    ('size', 'change'),
+    [
+        ((640, 480), {}),  # resized behind the driver, whose CameraInfo stayed
+        ((320, 240), dict(binning_x=2, binning_y=2)),
+        ((400, 300), dict(roi=(40, 60, 160, 120))),
+    ],
+    ids=['resized', 'binned', 'region'],
+)
+def test_intrinsics_in_a_bag_are_of_its_images(tmp_path, frames, size, change):
+    make, full = Messages(), Camera(*size, [[300, 0, 151], [0, 303, 120], [0, 0, 1]])
+    info, camera = make.info(0, full), full.resized(160, 120)
+    for name, value in change.items():
+        if name == 'roi':
+            info.roi.x_offset, info.roi.y_offset, info.roi.width, info.roi.height = value
+            camera = full.cropped(*value)
+        else:
+            setattr(info, name, value)
+    images = [make.image(i, frame) for i, frame in enumerate(frames)]
+    path = bag_files.write_bag(tmp_path / 'b', {'/cam/image': images, '/cam/camera_info': [info]})
+    found = open_recording(ReplayConfig(source=str(path))).camera
+    assert found.size == (160, 120)
+    np.testing.assert_allclose(found.K, camera.K)
+
+
 @pytest.mark.parametrize('bits', [0, 12])
 def test_12_bits_in_16_stay_as_bright_as_they_are(tmp_path, bits):
     """The first image is the darkest: all are scaled as the brightest wants it."""

@@ -19,8 +19,8 @@ from synth_detect_ros.nodes.bags.unpacking import ZSTD_START, folder_for, unpack
 logger = logging.getLogger(__name__)
 
 METADATA = 'metadata.yaml'
-_ENDS = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd')
-SUFFIXES = ('.bag', '.active', *_ENDS)
+_LONGEST_METADATA = 1 << 20  # [bytes]; what is behind it is not read
+SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd', '.bag', '.bag.active')
 
 
 class BagFile(Protocol):
@@ -72,7 +72,7 @@ class Bag:
                 errors[0]
                 if errors
                 else BagError(
-                    f'{path}: cannot be read as a bag: it holds no file of {", ".join(_ENDS)}'
+                    f'{path}: cannot be read as a bag: it holds no file of {", ".join(SUFFIXES)}'
                 )
             )
         self.topics = {t: kind for file in self._files for t, kind in file.topics.items()}
@@ -91,6 +91,8 @@ class Bag:
                     yield topic, message
 
     def _open(self, path: Path) -> BagFile:
+        if not path.is_file():  # a pipe would wait for ever
+            raise BagError(f'{path}: cannot be read as a bag: it is no regular file')
         with path.open('rb') as file:
             start = file.read(16)
         if start.startswith(ZSTD_START):
@@ -126,7 +128,7 @@ def bag_files(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    files = [file for file in path.iterdir() if file.name.endswith(_ENDS) and file.is_file()]
+    files = [file for file in path.iterdir() if file.name.endswith(SUFFIXES) and file.is_file()]
     names = {file.name for file in files}
     for missing in sorted(_named(path / METADATA) - names):
         logger.warning('%s: %s is missing; the rest is played', path, missing)
@@ -139,8 +141,8 @@ def is_bag(path: Path) -> bool:
     """Return whether a file or folder looks like a bag, from outside."""
     if path.is_dir():
         return (path / METADATA).is_file() or bool(bag_files(path))
-    if path.name.endswith(SUFFIXES):
-        return True
+    if path.name.endswith(SUFFIXES) or not path.is_file():
+        return path.name.endswith(SUFFIXES)
     with path.open('rb') as file:
         return file.read(16).startswith(tuple(_KINDS))
 
@@ -154,10 +156,13 @@ def _types(ros1: bool) -> Any:
 def _named(metadata: Path) -> set[str]:
     """Return the names of the files in metadata.yaml; none where it is missing or cut off."""
     try:
-        content = yaml.safe_load(metadata.read_text())
+        if not metadata.is_file():
+            return set()
+        with metadata.open('rb') as file:
+            content = yaml.safe_load(file.read(_LONGEST_METADATA))
         named = content['rosbag2_bagfile_information']['relative_file_paths']
         return {PurePath(str(name)).name for name in named}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, KeyError, TypeError):
         return set()
 
 

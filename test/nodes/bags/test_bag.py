@@ -1,5 +1,6 @@
 """Bags of every kind give what is whole in them, and nothing but errors of the package."""
 
+import os
 import shutil
 import sqlite3
 import struct
@@ -54,7 +55,9 @@ def test_every_kind_gives_its_messages_again_and_again(tmp_path, kind):
     assert [topic for topic, _ in bag.messages({'/cam/image', '/other'})].count('/other') == COUNT
 
 
-@pytest.mark.parametrize('metadata', [None, b'', b'rosbag2_bagfile_information:\n  version: 5\n'])
+@pytest.mark.parametrize(
+    'metadata', [None, b'', b'rosbag2_bagfile_information:\n  version: 5\n', b'[' * 9999]
+)
 @pytest.mark.parametrize('kind', [kind for kind in KINDS if not kind.startswith('ros1')])
 def test_metadata_may_be_missing_or_cut_off(tmp_path, kind, metadata):
     path = record(tmp_path / 'bag', kind)
@@ -175,6 +178,23 @@ def test_what_is_no_bag_is_refused_by_name(tmp_path, name, content):
     assert is_bag(tmp_path / name)
     with pytest.raises(BagError, match='cannot be read as a bag'):
         Bag(tmp_path / name)
+
+
+def test_pipe_is_no_bag(tmp_path):
+    os.mkfifo(tmp_path / 'a.db3')
+    os.mkfifo(tmp_path / 'metadata.yaml')
+    with pytest.raises(BagError, match='no regular file'):
+        Bag(tmp_path / 'a.db3')
+    with pytest.raises(BagError, match='holds no file'):
+        Bag(tmp_path)
+
+
+def test_bags_of_ros1_in_a_folder_are_one(tmp_path):
+    (tmp_path / 'bags').mkdir()
+    record(tmp_path / 'bags' / 'a_0', 'ros1')
+    record(tmp_path / 'bags' / 'a_1', 'ros1')
+    (tmp_path / 'bags' / 'a_1.bag').rename(tmp_path / 'bags' / 'a_1.bag.active')
+    assert is_bag(tmp_path / 'bags') and seeds(tmp_path / 'bags') == [*range(COUNT), *range(COUNT)]
 
 
 def test_folder_without_a_bag_is_refused(tmp_path):
