@@ -147,12 +147,13 @@ def provenance(config: SynthesizeConfig, inputs: Inputs) -> dict[str, Any]:
 
 def _model(model: ObjectModel) -> dict[str, Any]:
     """Return name, limits and a hash of a model: of the files it was read from, or its arrays."""
-    sources = model.mesh.sources
+    sources, remarks = model.mesh.sources, model.mesh.remarks
     return {
         'name': model.name,
         'diameter_m': model.mesh.diameter,
         'limits': to_mapping(model.limits),
         'sha256': _hash_files(sources) if sources else _hash_mesh(model.mesh),
+        **({'remarks': list(remarks)} if remarks else {}),
     }
 
 

@@ -42,7 +42,15 @@ class ObjectOptions(PoseLimits):
 
     name: str = option('', 'class name')
     mesh: str = option('', 'CAD file, relative to the objects file')
-    unit: Literal['m', 'mm', 'auto'] = option('auto', 'unit of the CAD file')
+    unit: Literal['m', 'cm', 'mm', 'inch', 'auto'] = option(
+        'auto', 'unit of the CAD file; auto: what it says, else by its size'
+    )
+    textures: str = option(
+        '', 'another folder that may hold the textures, relative to the objects file'
+    )
+    plain: bool = option(
+        False, 'draw what misses its texture in plain colour; false: refuse it'
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +68,7 @@ class ObjectModel:
     limits: PoseLimits
 
 
-def read_objects(path: Path, load: Callable[[Path, str], Mesh] = load_mesh) -> list[ObjectModel]:
+def read_objects(path: Path, load: Callable[..., Mesh] = load_mesh) -> list[ObjectModel]:
     """Read an objects file and its CAD files.
 
     Args:
@@ -85,9 +93,21 @@ def read_objects(path: Path, load: Callable[[Path, str], Mesh] = load_mesh) -> l
             raise ConfigError(f'{source}: name and mesh must both be given')
         if options.name in [model.name for model in models]:
             raise ConfigError(f'{source}: the name {options.name!r} is used twice')
-        mesh = load(path.parent / options.mesh, options.unit)
+        mesh = load(
+            path.parent / options.mesh,
+            options.unit,
+            folders=_folders(path, options),
+            plain=options.plain,
+        )
         for name in [name for name, sha256 in mesh.sources.items() if not sha256]:
             logger.warning('%s: %s is missing: drawn without it', source, name)
         limits = PoseLimits(**options.model_dump(include=set(PoseLimits.model_fields)))
         models.append(ObjectModel(options.name, mesh, limits))
     return models
+
+
+def _folders(path: Path, options: ObjectOptions) -> list[Path]:
+    """Return where textures may lie: in the folder of the objects file, if the mesh does, too."""
+    here = path.parent.resolve()
+    own = [here] if (path.parent / options.mesh).resolve().is_relative_to(here) else []
+    return [*own, *([path.parent / options.textures] if options.textures else [])]

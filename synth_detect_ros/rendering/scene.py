@@ -92,7 +92,7 @@ class SceneFactory:
                 logger.info('image %d: no room for %s', index, placer.model.name)
                 continue
             labels.append(label)
-            poses.append(pose)
+            poses.append(placer.model.mesh.file_pose(pose))
         if self._distractors:
             low, high = self._scene.distractors
             for _ in range(int(rng.integers(low, high + 1))):

@@ -54,7 +54,7 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """One object: its parts, all in one frame, that of the CAD file [m].
+    """One object: its parts, all in one frame, that of the CAD file or one beside it [m].
 
     Attributes:
         parts: at least one.
@@ -63,12 +63,17 @@ class Mesh:
         levels: the same with fewer and fewer triangles, for views in which that cannot be seen.
         sources: SHA-256 of the files it was read from, the CAD file first, by the names that it
             gives them; none for a solid of the package's own.
+        origin: (3,) float64 where the frame of the parts has its origin in that of the CAD file
+            [m]: zero, but for a file whose numbers are far from theirs.
+        remarks: what is not as the numbers in the file are, for example a turned frame.
     """
 
     parts: tuple[MeshPart, ...]
     closed: bool = False
     levels: tuple[Level, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    origin: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    remarks: tuple[str, ...] = ()
 
     @property
     def details(self) -> tuple[Level, ...]:
@@ -96,6 +101,12 @@ class Mesh:
     def radius(self) -> float:
         """Largest distance of a vertex from the centre [m]."""
         return float(np.linalg.norm(self.vertices - self.centre, axis=1).max())
+
+    def file_pose(self, pose: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the pose (4, 4) of the CAD file's frame for one of the frame of the parts [m]."""
+        moved = pose.copy()
+        moved[:3, 3] -= pose[:3, :3] @ self.origin
+        return moved
 
     @cached_property
     def hull(self) -> NDArray[np.float32]:

@@ -13,8 +13,9 @@ import importlib.metadata
 import json
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from synth_detect_ros.files import make_folder, write_atomic
-from synth_detect_ros.rendering.meshes.cad_file import find_source, hash_file, load_mesh
+from synth_detect_ros.rendering.meshes.cad_file import hash_file, load_mesh
+from synth_detect_ros.rendering.meshes.formats.sources import find_source
 from synth_detect_ros.rendering.meshes.levels import with_levels
 from synth_detect_ros.rendering.meshes.mesh import Level, Mesh, MeshPart
 
@@ -35,35 +37,43 @@ KEPT = 200
 ARRAYS = ('vertices', 'faces', 'normals', 'colours', 'uv')
 
 
-def load_with_levels(path: Path, unit: str = 'auto') -> Mesh:
+def load_with_levels(
+    path: Path, unit: str = 'auto', *, folders: Sequence[Path] = (), plain: bool = False
+) -> Mesh:
     """Read a CAD file and give it levels of detail, or take both from the cache.
 
     Args:
         path: the file.
         unit: see `cad_file.load_mesh`.
+        folders: see there.
+        plain: see there.
 
     Raises:
         MeshError: see `cad_file.load_mesh`.
     """
+    look: dict[str, Any] = {'folders': folders} if folders else {}
+    look |= {'plain': plain} if plain else {}
+    load = partial(load_mesh, path, unit, **look)
     home = Path(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'))
     if not home.is_absolute():  # `~` where a container's user has no home
-        return with_levels(load_mesh(path, unit))
-    key = hashlib.sha256(f'{path.resolve()} {unit}'.encode()).hexdigest()
+        return with_levels(load())
+    named = [path.resolve(), unit, *(folder.resolve() for folder in folders), *(['plain'] * plain)]
+    key = hashlib.sha256(' '.join(map(str, named)).encode(errors='surrogateescape')).hexdigest()
     entry = home / 'synth_detect_ros' / 'meshes' / f'{key}.safetensors'
-    mesh = _read(entry, path.parent)
+    mesh = _read(entry, path, folders)
     if mesh is None:
-        mesh = with_levels(load_mesh(path, unit))
+        mesh = with_levels(load())
         if mesh.levels:  # others are small: read faster than looked up
             _write(entry, mesh)
     return mesh
 
 
-def _read(entry: Path, folder: Path) -> Mesh | None:
-    """Return a mesh of the cache; None: it is not there, or its files in `folder` have changed."""
+def _read(entry: Path, path: Path, folders: Sequence[Path]) -> Mesh | None:
+    """Return the mesh of a CAD file; None: it is not there, or one of its files has changed."""
     try:
         with safe_open(entry, 'np') as file:
             facts = json.loads(file.metadata()['facts'])
-            found = {name: hash_file(find_source(folder, name)) for name in facts['sources']}
+            found = {name: _hash(path, name, folders) for name in facts['sources']}
             if (facts['code'], facts['sources']) != (_code(), found):
                 return None
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -79,14 +89,22 @@ def _read(entry: Path, folder: Path) -> Mesh | None:
     counts = range(1 + len(facts['errors'])), range(facts['parts'])
     full, *fewer = (tuple(part(level, number) for number in counts[1]) for level in counts[0])
     levels = tuple(map(Level, fewer, facts['errors']))
-    mesh = Mesh(full, facts['closed'], levels, facts['sources'])
+    mesh = Mesh(
+        full, facts['closed'], levels, facts['sources'], arrays['origin'], tuple(facts['remarks'])
+    )
     vars(mesh).update(facts['extent'], centre=arrays['centre'], hull=arrays['hull'])
     return mesh
 
 
+def _hash(path: Path, name: str, folders: Sequence[Path]) -> str:
+    """Return the hash of a file that a CAD file names, or of itself; empty where it is missing."""
+    place = path if name == path.name else find_source(path, name, folders)
+    return '' if place is None else hash_file(place)
+
+
 def _write(entry: Path, mesh: Mesh) -> None:
     """Store a mesh; where that is not possible, the next run makes it again."""
-    arrays = {'centre': mesh.centre, 'hull': mesh.hull}
+    arrays = {'centre': mesh.centre, 'hull': mesh.hull, 'origin': mesh.origin}
     for number, part in enumerate(mesh.parts):
         arrays[f'{number}/texture'] = part.texture
     for number, level in enumerate(mesh.details):
@@ -97,6 +115,7 @@ def _write(entry: Path, mesh: Mesh) -> None:
         'code': _code(),
         'sources': mesh.sources,
         'closed': mesh.closed,
+        'remarks': list(mesh.remarks),
         'parts': len(mesh.parts),
         'errors': [level.error for level in mesh.levels],
         'extent': {'diameter': mesh.diameter, 'radius': mesh.radius},
@@ -113,9 +132,9 @@ def _write(entry: Path, mesh: Mesh) -> None:
 @cache
 def _code() -> str:
     """Return a hash of what makes meshes: the modules of this folder and what they stand on."""
-    stands_on = 'numpy', 'Pillow', 'scipy', 'trimesh'
+    stands_on = 'numpy', 'Pillow', 'pycollada', 'scipy', 'trimesh'
     versions = [*map(importlib.metadata.version, stands_on), cv2.__version__]
     digest = hashlib.sha256(' '.join(versions).encode())
-    for module in sorted(Path(__file__).parent.glob('*.py')):
+    for module in sorted(Path(__file__).parent.rglob('*.py')):
         digest.update(module.read_bytes())
     return digest.hexdigest()

@@ -72,8 +72,8 @@ def test_an_implausible_size_is_refused_with_advice(
 
 
 def test_an_unknown_unit_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MeshError, match='m, mm, auto'):
-        load_mesh(box(tmp_path, 'stl'), 'inch')
+    with pytest.raises(MeshError, match='m, cm, mm, inch, auto'):
+        load_mesh(box(tmp_path, 'stl'), 'foot')
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
