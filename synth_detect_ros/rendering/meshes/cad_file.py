@@ -19,7 +19,7 @@ from synth_detect_ros.rendering.meshes.formats.gltf import read_gltf
 from synth_detect_ros.rendering.meshes.formats.limits import read_regular
 from synth_detect_ros.rendering.meshes.formats.obj import read_obj
 from synth_detect_ros.rendering.meshes.formats.other import read_other
-from synth_detect_ros.rendering.meshes.formats.pieces import GREY, Contents
+from synth_detect_ros.rendering.meshes.formats.pieces import GREY, Contents, Piece
 from synth_detect_ros.rendering.meshes.formats.ply import read_ply
 from synth_detect_ros.rendering.meshes.formats.sources import SourceFiles
 from synth_detect_ros.rendering.meshes.formats.stl import read_stl
@@ -88,13 +88,7 @@ def load_mesh(
     with np.errstate(all='ignore'):  # what is no number is refused below
         contents = READERS.get(path.suffix.lower(), read_other)(data, files)
     pieces = [piece for piece in contents.pieces if len(piece.corners)]
-    if not pieces:
-        raise MeshError(
-            f'{path}: wanted triangles, got none: an empty file or a point cloud cannot be drawn'
-        )
-    corners = np.concatenate([piece.corners for piece in pieces])
-    charts = [piece.uv for piece in pieces if piece.uv is not None]
-    _check(path, corners, charts)
+    corners = _corners(path, pieces)
     scale = _scale(path, diameter_of(corners), unit, contents.metre)
     origin = _origin(corners * scale)
     parts = tuple(
@@ -106,10 +100,14 @@ def load_mesh(
     return Mesh(parts, is_closed(corners), sources=sources, origin=origin, remarks=remarks)
 
 
-def _check(
-    path: Path, corners: NDArray[np.float64], charts: Sequence[NDArray[np.float32]]
-) -> None:
-    """Refuse what cannot be drawn: numbers that are none, surfaces without area."""
+def _corners(path: Path, pieces: Sequence[Piece]) -> NDArray[np.float64]:
+    """Return all corners (3F, 3); refuse numbers that are none and surfaces without area."""
+    if not pieces:
+        raise MeshError(
+            f'{path}: wanted triangles, got none: an empty file or a point cloud cannot be drawn'
+        )
+    corners = np.concatenate([piece.corners for piece in pieces])
+    charts = [piece.uv for piece in pieces if piece.uv is not None]
     if not np.isfinite(corners).all() or not np.abs(corners).max() < 1e30:
         raise MeshError(f'{path}: wanted finite vertices; the file holds NaN or infinity')
     if not all(np.isfinite(chart).all() for chart in charts):
@@ -121,6 +119,7 @@ def _check(
     area = twice_area(middle.reshape(-1, 3, 3)).sum() / 2
     if not area > 1e-12 * extent**2:
         raise MeshError(f'{path}: wanted a surface; all triangles are points or lines, of no area')
+    return corners
 
 
 def _origin(corners: NDArray[np.float64]) -> NDArray[np.float64]:

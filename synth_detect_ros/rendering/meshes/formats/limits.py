@@ -9,8 +9,8 @@ from synth_detect_ros.errors import MeshError
 
 # A scan of ten million triangles as text has about 500 MB.
 FILE_MB = 'SYNTH_DETECT_MAX_FILE_MB', 512.0
-# The largest textures in use have 16384 x 16384 pixels.
-TEXTURE_MEGAPIXELS = 'SYNTH_DETECT_MAX_MEGAPIXELS', 300.0
+# That of all images.
+TEXTURE_MEGAPIXELS = 'SYNTH_DETECT_MAX_MEGAPIXELS', 128.0
 # A million triangles take about 0.5 GB while they are read, and minutes for levels of detail.
 MEGATRIANGLES = 'SYNTH_DETECT_MAX_MEGATRIANGLES', 5.0
 

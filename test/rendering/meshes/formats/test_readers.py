@@ -206,7 +206,7 @@ def test_sizes_are_checked_before_anything_is_decoded(
     data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
     (tmp_path / 't.png').write_bytes(data)
     path = write_obj(tmp_path, 'map_Kd t.png\n')
-    with pytest.raises(MeshError, match='3600 megapixels.*set SYNTH_DETECT_MAX_MEGAPIXELS'):
+    with pytest.raises(MeshError, match=r'3600 megapixels.*set SYNTH_DETECT_MAX_MEGAPIXELS'):
         load_mesh(path, 'm')
     monkeypatch.setenv('SYNTH_DETECT_MAX_FILE_MB', '0.0001')
     with pytest.raises(MeshError, match='set SYNTH_DETECT_MAX_FILE_MB'):
