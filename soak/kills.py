@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from random import Random
 
+from soak.matrix import code
+from soak.places import OUT
 from soak.processes import GRACE, Process, orphans
 from soak.shim import Plan
 from soak.stages import STAGES, Stage, inputs_of
@@ -24,13 +26,13 @@ class Trial:
 
     Args:
         stage: what is run.
-        folder: of all trials; references and inputs are kept in it.
+        folder: of all trials; inputs and references are kept with those of all rows.
         name: of this one.
     """
 
     def __init__(self, stage: Stage, folder: Path, name: str) -> None:
         self.stage, self.folder = stage, folder / 'tries' / name
-        self._kept = folder
+        self._kept = OUT / 'stages' / code()
         self.inputs, self.out = folder, self.folder / 'out'
 
     def __enter__(self) -> Trial:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from soak import shim
@@ -16,6 +18,7 @@ from soak import shim
 # Time that a child of a killed process has to notice [s].
 GRACE = 15.0
 _PR_SET_CHILD_SUBREAPER = 36
+_PIPE = 1 << 20  # [bytes], more than any command says
 CRASHED = 70  # status of a command that an exception ended
 
 
@@ -47,9 +50,15 @@ class Process:
         self._ended = False
         self.started = time.monotonic()
         log.parent.mkdir(parents=True, exist_ok=True)
+        # The limit is for all files, a log too: what is said goes through a pipe then.
+        self._pipe, inner = os.pipe() if file_limit else (0, 0)
+        if self._pipe:
+            fcntl.fcntl(inner, fcntl.F_SETPIPE_SZ, _PIPE)
         self.pid = os.fork()
         if not self.pid:
-            _run(work, log, plan, environment or {}, file_limit)
+            _run(work, log, plan, environment or {}, (file_limit, inner))
+        if inner:
+            os.close(inner)
 
     @property
     def output(self) -> str:
@@ -63,7 +72,15 @@ class Process:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self._ended, self._status = True, os.waitstatus_to_exitcode(status)
+                self._keep_output()
         return not self._ended
+
+    def _keep_output(self) -> None:
+        if self._pipe:
+            os.set_blocking(self._pipe, False)
+            with suppress(BlockingIOError):
+                self.log.write_bytes(os.read(self._pipe, _PIPE))
+            os.close(self._pipe)
 
     def wait(self, timeout: float) -> int:
         """Return its status; minus the signal that ended it.
@@ -94,13 +111,14 @@ def _run(
     log: Path,
     plan: shim.Plan | None,
     environment: dict[str, str],
-    file_limit: int,
+    limit: tuple[int, int],
 ) -> None:
     """Be the process; never returns."""
     status = CRASHED
     try:
         os.setsid()
-        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        file_limit, file = limit
+        file = file or os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(file, 1)
         os.dup2(file, 2)
         sys.stdout, sys.stderr = (os.fdopen(n, 'w', 1, closefd=False) for n in (1, 2))

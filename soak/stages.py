@@ -171,7 +171,7 @@ def _prepare_experiment(inputs: Path) -> None:
     real = {'name': 'room', 'images': 'real/images', 'annotations': 'real/annotations.json'}
     camera = {'name': 'cam', 'synthesize': {'objects': 'objects.yaml'}, 'real': [real]}
     small = {'steps': 3, 'freeze': 'none', 'workers': 0, 'val_share': 0.25, 'device': 'cpu'}
-    train = {**small, 'checkpoint_every': 1, 'detector': tiny.TINY_DETECTOR}
+    train = {**small, 'checkpoint_every': 1, 'log_every': 1, 'detector': tiny.TINY_DETECTOR}
     files = {
         'objects.yaml': {'objects': objects},
         'setup.yaml': {'cameras': [camera], 'train': train},

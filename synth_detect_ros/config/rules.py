@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+import reprlib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,10 @@ _after = core_schema.no_info_after_validator_function
 
 # YAML 1.1 wants a point and a sign in 1.0e-4; what people write instead it takes for text.
 _TEXT_NUMBER = re.compile(r'[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+')
+# A value as messages show it: a file can hold one that is, written out, longer than the memory.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict = 3, 12, 12, 12
+_SHORT.maxstring = _SHORT.maxother = 200
 # A message that begins with the key it is about.
 _KEYED = re.compile(r'[\w.\[\]]+: ')
 # By Python's name of a type, and by pydantic's where it is another.
@@ -238,13 +243,14 @@ def sentence(cls: Group, values: Mapping[str, Any], problem: ErrorDetails) -> st
         return f'{key}.{text}' if _KEYED.match(text) else f'{key}: {text}'
     if kind == 'literal_error':
         words = problem['ctx']['expected'].replace("'", '').replace(' or ', ', ')
-        return f'{key}: {given!r} is not known. Choose one of {words}.'
+        return f'{key}: {_SHORT.repr(given)} is not known. Choose one of {words}.'
     if kind in ('greater_than_equal', 'less_than_equal'):
-        return f'{key}: {given} is out of bounds; wanted {rule.bounds} {rule.unit}'.rstrip()
+        short = _SHORT.repr(given)
+        return f'{key}: {short} is out of bounds; wanted {rule.bounds} {rule.unit}'.rstrip()
     wanted = _WANTED.get(kind.removesuffix('_type'))
     if wanted is None:  # of a list or group, which is shown whole
         key, wanted, given = name, _type_name(rule.hint), values.get(name)
-    got = repr(given) if name in values else 'none'
+    got = _SHORT.repr(given) if name in values else 'none'
     null = ' (null is legal too)' if type(None) in _parts(rule.hint) else ''
     return f'{key}: wanted {wanted}, got {got}{null}'
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
 from synth_detect_ros.errors import StorageError
+from synth_detect_ros.files import not_written, write_atomic
 
 VALIDATION = ('AP', 'AP50', 'AP75', 'AR100')
 
@@ -20,13 +22,18 @@ class RunLog:
     Args:
         folder: of the run.
         first_step: rows of later steps, left by an interrupted run, are dropped.
+
+    Raises:
+        StorageError: something else stands where a file of the log belongs.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
         self._folder = folder
         _truncate(folder / 'log.csv', first_step)
         _truncate(folder / 'validation.csv', first_step)
-        self._board = SummaryWriter(str(folder / 'tensorboard'), purge_step=first_step or None)
+        self._events = folder / 'tensorboard'
+        with _written(self._events):
+            self._board = SummaryWriter(str(self._events), purge_step=first_step or None)
 
     def __enter__(self) -> RunLog:
         """Return the log itself."""
@@ -34,16 +41,18 @@ class RunLog:
 
     def __exit__(self, *exception: object) -> None:
         """Close the TensorBoard file."""
-        self._board.close()
+        with _written(self._events):
+            self._board.close()
 
     def step(self, step: int, elapsed_s: float, losses: Mapping[str, float], lr: float) -> None:
         """Add the losses of a step: `loss`, the sum, and its parts, the same in each step."""
         row = {'step': step, 'elapsed_s': round(elapsed_s, 2), 'lr': lr, 'loss': losses['loss']}
         row |= losses
         _append(self._folder / 'log.csv', row)
-        for name, value in losses.items():
-            self._board.add_scalar(f'train/{name}', value, step)
-        self._board.add_scalar('train/lr', lr, step)
+        with _written(self._events):
+            for name, value in losses.items():
+                self._board.add_scalar(f'train/{name}', value, step)
+            self._board.add_scalar('train/lr', lr, step)
 
     def validation(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Add the numbers of a validation; nested groups are joined with a slash."""
@@ -53,28 +62,38 @@ class RunLog:
                 continue
             row = {'step': step, 'kind': kind, **{name: group.get(name) for name in VALIDATION}}
             _append(self._folder / 'validation.csv', row)
-            for name, value in group.items():
-                self._board.add_scalar(f'validation/{kind}/{name}', value, step)
+            with _written(self._events):
+                for name, value in group.items():
+                    self._board.add_scalar(f'validation/{kind}/{name}', value, step)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Say of a file that cannot be written which one it is."""
+    try:
+        yield
+    except OSError as error:
+        raise not_written(path, error) from error
 
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:
     """Add a row to a CSV file; its columns are those of the first row."""
-    try:
-        with path.open('a+', newline='') as file:
-            file.seek(0)
-            header = next(csv.reader(file), None)
-            writer = csv.DictWriter(file, header or list(row), extrasaction='ignore')
-            if header is None:
-                writer.writeheader()
-            writer.writerow(row)
-    except OSError as error:
-        raise StorageError(f'{path}: cannot be written: {error.strerror}') from error
+    with _written(path), path.open('a+', newline='') as file:
+        file.seek(0)
+        header = next(csv.reader(file), None)
+        writer = csv.DictWriter(file, header or list(row), extrasaction='ignore')
+        if header is None:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 def _truncate(path: Path, step: int) -> None:
-    if not path.is_file():
+    if not path.exists():
         return
-    lines = path.read_text().splitlines(keepends=True)  # none if the run was killed early
+    if not path.is_file():
+        raise StorageError(f'{path}: wanted a file of the log, and it is none. Remove it.')
+    # None if the run was killed early; a damaged row is dropped, or read as it is.
+    lines = path.read_text(errors='replace').splitlines(keepends=True)
     rows = [(line.partition(',')[0], line) for line in lines[1:]]
     kept = [line for number, line in rows if number.isdigit() and int(number) <= step]
-    path.write_text(''.join(lines[:1] + kept))
+    write_atomic(path, ''.join(lines[:1] + kept).encode())

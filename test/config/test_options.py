@@ -278,3 +278,12 @@ def test_what_is_needed_but_empty_is_named_at_once():
     train.require('dataset or synthesize', images=['b'])
     with pytest.raises(ConfigError, match=r'^train needs out, images: give each of them$'):
         train.require('dataset or synthesize', 'out', images=[])
+
+
+def test_value_that_is_huge_when_written_out_is_shown_in_short(tmp_path):
+    levels = ['&a0 [x,x,x,x,x,x,x,x,x]']
+    levels += [f'&a{n} [{",".join([f"*a{n - 1}"] * 9)}]' for n in range(1, 9)]
+    (tmp_path / 'a.yaml').write_text(f'steps: [{",".join(levels)}]')
+    with pytest.raises(ConfigError, match='steps') as found:
+        read_config(config.TrainConfig, tmp_path / 'a.yaml')
+    assert len(str(found.value)) < 20_000

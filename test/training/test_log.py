@@ -1,7 +1,11 @@
 """The log of a run: every loss of every architecture, one row a step, also when resumed."""
 
 import csv
+import os
 
+import pytest
+
+from synth_detect_ros.errors import StorageError
 from synth_detect_ros.training.log import RunLog
 
 
@@ -44,3 +48,22 @@ def test_a_validation_without_numbers_writes_nothing(tmp_path):
         log.validation(6, {'bbox': {'AP': 0.5, 'AP50': 0.75, 'per_class': {}}})
     (row,) = rows(tmp_path / 'validation.csv')
     assert (row['step'], row['kind'], row['AP'], row['AP50']) == ('6', 'bbox', '0.5', '0.75')
+
+
+def test_a_damaged_row_of_the_log_does_not_end_the_run(tmp_path):
+    (tmp_path / 'log.csv').write_bytes(b'step,loss\n1,3\n\xff2\x82,3\n2,\xe9\n')
+    with RunLog(tmp_path, 2) as log:
+        log.step(3, 0.5, {'loss': 4.0}, 0.1)
+    assert [row['step'] for row in rows(tmp_path / 'log.csv')] == ['1', '2', '3']
+
+
+def test_what_is_no_file_is_no_log(tmp_path):
+    os.mkfifo(tmp_path / 'log.csv')
+    with pytest.raises(StorageError, match=r'log\.csv: wanted a file of the log'):
+        RunLog(tmp_path, 0)
+
+
+def test_events_that_cannot_be_written_are_told_by_name(tmp_path):
+    (tmp_path / 'tensorboard').touch()
+    with pytest.raises(StorageError, match='tensorboard cannot be written'):
+        RunLog(tmp_path, 0)

@@ -1,0 +1,1 @@
+"""Rows of the matrix that need a ROS graph."""
