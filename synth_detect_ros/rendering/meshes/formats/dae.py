@@ -84,7 +84,7 @@ def _say(error: Exception, files: SourceFiles) -> None:
     if type(error).__name__ == 'DaeUnsupportedError':
         logger.warning('%s: left out', text)
     else:
-        files.lacking(text)
+        raise MeshError(text)
 
 
 def _unicode(data: bytes) -> bytes:
@@ -141,7 +141,7 @@ class _Walk:
             for child in node.children or ():
                 yield from self._node(child, np.dot(above, node.matrix))
         elif isinstance(node, scene.ControllerNode):
-            self._files.lacking(f'{self._files.path}:{node.xmlnode.sourceline}: '
+            raise MeshError(f'{self._files.path}:{node.xmlnode.sourceline}: '
                                 'skinned and morphed geometry is not read')  # fmt: skip
         elif isinstance(node, scene.GeometryNode):
             bound = {material.symbol: material for material in node.materials}

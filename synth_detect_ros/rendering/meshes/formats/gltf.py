@@ -61,7 +61,9 @@ def read_gltf(data: bytes, files: SourceFiles) -> Contents:
                 f'{files.path}: requires {", ".join(missing)}, which is not read here. Export it '
                 'without (for example without compression)'
             )
-        return Contents(tuple(_Scene(document, binary, files).pieces()), 1.0)
+        scene = _Scene(document, binary, files)
+        pieces = tuple(scene.pieces())
+        return Contents(pieces, 1.0, ('colours in linear light',) if scene.converted else ())
     except (
         *(AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError),
         *(UnicodeDecodeError, ValueError, struct.error),
@@ -114,6 +116,11 @@ class _Scene:
         self._buffers = Buffers(document, binary, files)
         self._materials = Materials(document, self._buffers, files)
         self._triangles = 0
+
+    @property
+    def converted(self) -> bool:
+        """Whether a colour was converted from linear light."""
+        return self._materials.converted
 
     def pieces(self) -> Iterator[Piece]:
         """Yield what all nodes draw, transforms applied.

@@ -31,6 +31,9 @@ Look = tuple[Colours, Chart | None, Texture | None]
 class Materials:
     """The materials of a file.
 
+    Attributes:
+        converted: whether a colour was converted from linear light.
+
     Args:
         document: the JSON of the file.
         buffers: its binary data.
@@ -42,6 +45,7 @@ class Materials:
         self._buffers = buffers
         self._files = files
         self._textures: dict[int, Texture | None] = {}
+        self.converted = False
         for image in document.get('images', ()):
             if 'uri' in image and not image['uri'].startswith('data:'):
                 files.record(image['uri'])
@@ -76,6 +80,7 @@ class Materials:
             plain = (255, 255, 255) if info is not None else GREY
             return one_colour(plain if material or info else GREY, len(corner)), None, None
         shade = to_bytes(to_srgb(light))
+        self.converted |= bool((shade != to_bytes(light)).any())
         return np.broadcast_to(shade, (len(corner), 3)).copy(), uv, texture
 
     def _base(self, material: dict[str, Any]) -> tuple[Any, dict[str, Any] | None]:

@@ -235,6 +235,10 @@ def test_gltf_colours_are_linear_and_multiplied(tmp_path: Path) -> None:
         rough['baseColorFactor'] = [0.2158605, 1, 0.5, 1]
 
     assert colour(load_mesh(write_glb(tmp_path / 'a.glb', factor), 'm')) == [128, 255, 188]
+    assert (
+        load_mesh(tmp_path / 'a.glb').remarks
+        and not load_mesh(write_glb(tmp_path / 'c.glb')).remarks
+    )
     shares = np.tile(np.float32([1, 0.2158605, 0]), (3, 1))
     path = write_glb(tmp_path / 'b.glb', factor, COLOR_0=shares)
     assert colour(load_mesh(path, 'm')) == [128, 128, 0]
@@ -317,6 +321,9 @@ def test_dae_unit_and_up_axis_count(tmp_path: Path, metre: float, up: str) -> No
     if metre != 1:
         with pytest.raises(MeshError, match='the file says that its unit'):
             load_mesh(path, 'm')
+    path.write_text(text.replace('<geometry id="', '<geometry id="lost'))
+    with pytest.raises(MeshError, match='not found'):
+        load_mesh(path, plain=True)
     path.write_text(text.replace('<COLLADA', '<!DOCTYPE x [<!ENTITY a "b">]><COLLADA'))
     with pytest.raises(MeshError, match='entities'):
         load_mesh(path)
