@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -23,7 +23,8 @@ from synth_detect_ros.errors import (
     StorageError,
     SynthDetectError,
 )
-from synth_detect_ros.images.headers import JPEG_START, image_size, jpeg_length
+from synth_detect_ros.images.depth import BitDepth, to_8_bits
+from synth_detect_ros.images.headers import JPEG_START, image_size, is_deep, jpeg_length
 
 # Read in one piece [bytes].
 _BLOCK = 1 << 20
@@ -200,10 +201,14 @@ def limit(variable: str, default: int) -> int:
     return int(text)
 
 
-def decode_image(data: bytes) -> NDArray[np.uint8] | None:
+def decode_image(data: bytes, depth: BitDepth | None = None) -> NDArray[np.uint8] | None:
     """Decode the content of a PNG or JPEG file.
 
     Behind a JPEG may lie what cameras and phones put there: padding, a film, another picture.
+
+    Args:
+        data: content of the file.
+        depth: of the images it is one of, if they have 16 bits; None: they use all of them.
 
     Returns:
         (H, W, 3) uint8 RGB; None when the data are no image or end too early, which some
@@ -223,25 +228,36 @@ def decode_image(data: bytes) -> NDArray[np.uint8] | None:
             f'{size[0]}x{size[1]} pixels are more than the limit. If that is right, raise '
             f'{MEGAPIXELS} (now {most}).'
         )
+    array = np.frombuffer(data, np.uint8)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image: NDArray[Any] | None = None
+        if depth is not None and is_deep(data):
+            image = cv2.imdecode(array, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+            if image is not None and image.dtype == np.uint16:
+                bits = depth.of(np.asarray(image, np.uint16), 'a PNG')
+                image = to_8_bits(image, bits) if bits < 16 else None
+        if image is None:
+            image = cv2.imdecode(array, cv2.IMREAD_COLOR)
     except cv2.error:  # a size of zero, or beyond what OpenCV takes
         return None
     return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def read_image(path: Path, error: type[SynthDetectError] = DatasetError) -> NDArray[np.uint8]:
+def read_image(
+    path: Path, error: type[SynthDetectError] = DatasetError, depth: BitDepth | None = None
+) -> NDArray[np.uint8]:
     """Read an image file as (H, W, 3) uint8 RGB.
 
     Args:
         path: PNG or JPEG file.
         error: raised when the file is missing, broken, cut off or larger than the limit.
+        depth: see `decode_image`.
     """
     try:
         if not path.is_file() and path.exists():  # a pipe would wait, a device never end
             raise error(f'{path}: cannot be read: not a regular file')
         data = path.read_bytes()
-        image = decode_image(data)
+        image = decode_image(data, depth)
     except OSError as reason:
         raise error(f'{path}: cannot be read: {reason.strerror}') from reason
     except ImageLimitError as reason:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,7 +30,11 @@ from synth_detect_ros.files import (
 )
 from synth_detect_ros.geometry.calibration import camera_of_images, read_camera
 from synth_detect_ros.geometry.camera import Camera
+from synth_detect_ros.images.depth import FULL_RANGE, BitDepth
+from synth_detect_ros.images.headers import is_deep
 
+_FRAMES_FOR_DEPTH = 50
+_HEAD = 32  # [bytes] that hold the depth of a PNG
 CAMERA_FILE, RECORDS_FILE, FRAMES_FOLDER = 'camera.yaml', 'frames.jsonl', 'frames'
 
 
@@ -41,11 +46,13 @@ class BackgroundSet:
         folder: where the set lies.
         frames: image files in the order of their names, at least one.
         camera: intrinsics of the frames; None when the set has no camera.yaml, or it was not read.
+        depth: of 16-bit frames.
     """
 
     folder: Path
     frames: tuple[Path, ...]
     camera: Camera | None
+    depth: BitDepth = FULL_RANGE
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -57,7 +64,7 @@ class BackgroundSet:
         Raises:
             BackgroundError: the file is gone, no image, or incomplete.
         """
-        return read_image(self.frames[index], BackgroundError)
+        return read_image(self.frames[index], BackgroundError, self.depth)
 
 
 def read_background_set(folder: Path, *, calibrated: bool = True) -> BackgroundSet:
@@ -86,12 +93,24 @@ def read_background_set(folder: Path, *, calibrated: bool = True) -> BackgroundS
         raise BackgroundError(
             f'{folder}: no images ({", ".join(IMAGE_SUFFIXES)}) in it or in its frames/'
         )
-    calibration = folder / CAMERA_FILE
+    calibration, depth = folder / CAMERA_FILE, _depth_of(frames)
     if not calibrated or not calibration.exists():
-        return BackgroundSet(folder, tuple(frames), None)
+        return BackgroundSet(folder, tuple(frames), None, depth)
     height, width = read_image(frames[0], BackgroundError).shape[:2]
     camera = camera_of_images(read_camera(calibration), (width, height), calibration, frames[0])
-    return BackgroundSet(folder, tuple(frames), camera)
+    return BackgroundSet(folder, tuple(frames), camera, depth)
+
+
+def _depth_of(frames: list[Path]) -> BitDepth:
+    """Return how many bits hold light, of the first frames: one number for all of the set."""
+    depth = BitDepth()
+    for frame in frames[:_FRAMES_FOR_DEPTH]:
+        with suppress(OSError, BackgroundError):
+            with frame.open('rb') as file:
+                deep = is_deep(file.read(_HEAD))
+            if deep:
+                read_image(frame, BackgroundError, depth)
+    return BitDepth(depth.bits)
 
 
 def spread(length: int, count: int) -> list[int]:

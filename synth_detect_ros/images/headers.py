@@ -44,6 +44,11 @@ def image_size(data: bytes) -> tuple[int, int] | None:
         return None
 
 
+def is_deep(data: bytes) -> bool:
+    """Return whether the bytes begin a PNG of 16 bits a colour."""
+    return data.startswith(_PNG_START) and data[24:25] == b'\x10'
+
+
 def jpeg_length(data: bytes) -> int | None:
     """Return how many bytes the JPEG at the start of the data takes, its end marker included.
 

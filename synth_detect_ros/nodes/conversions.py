@@ -26,12 +26,8 @@ from synth_detect_ros.geometry.boxes import pixels_from_edges, xywh_from_xyxy
 from synth_detect_ros.geometry.calibration import camera_from_info
 from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera
 from synth_detect_ros.geometry.masks import bounding_slices
-from synth_detect_ros.nodes.encodings import (
-    FULL_RANGE,
-    BitDepth,
-    IncompleteImageError,
-    decode_pixels,
-)
+from synth_detect_ros.images.depth import FULL_RANGE, BitDepth
+from synth_detect_ros.nodes.encodings import IncompleteImageError, decode_pixels
 from synth_detect_ros.structures import Detections
 
 try:
@@ -47,7 +43,7 @@ def rgb_from_message(
 
     Args:
         message: from the camera driver.
-        depth: of the stream, where raw images have 16 bits.
+        depth: of the stream, where images have 16 bits.
 
     Raises:
         MessageError: unknown encoding, sizes that contradict one another, or more pixels than
@@ -60,7 +56,7 @@ def rgb_from_message(
             big_endian=bool(message.is_bigendian), depth=depth,
         )  # fmt: skip
     try:
-        image = decode_image(bytes(message.data))
+        image = decode_image(bytes(message.data), depth)
     except ImageLimitError as error:
         raise MessageError(f'image of format {message.format!r}: {error}') from error
     if image is None:

@@ -20,9 +20,9 @@ from std_msgs.msg import Header
 
 from synth_detect_ros.config import DetectConfig
 from synth_detect_ros.errors import MessageError, SynthDetectError
+from synth_detect_ros.images.depth import BitDepth
 from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.nodes import conversions
-from synth_detect_ros.nodes.encodings import BitDepth
 from synth_detect_ros.nodes.latency import Latency, LatencyWindow
 from synth_detect_ros.nodes.lifecycle import survive_impossible_transitions
 from synth_detect_ros.nodes.outputs import Outputs

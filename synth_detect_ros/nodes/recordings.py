@@ -17,6 +17,7 @@ from synth_detect_ros.dataset.backgrounds import CAMERA_FILE, read_background_se
 from synth_detect_ros.errors import ConfigError, MessageError
 from synth_detect_ros.geometry.calibration import camera_of_images, read_camera
 from synth_detect_ros.geometry.camera import Camera
+from synth_detect_ros.images.depth import BitDepth
 from synth_detect_ros.nodes.bags.bag import Bag, is_bag
 from synth_detect_ros.nodes.bags.camera_topic import (
     INFO_TYPE,
@@ -25,7 +26,7 @@ from synth_detect_ros.nodes.bags.camera_topic import (
     image_topics,
 )
 from synth_detect_ros.nodes.conversions import camera_from_message, rgb_from_message
-from synth_detect_ros.nodes.encodings import ENCODINGS, BitDepth
+from synth_detect_ros.nodes.encodings import ENCODINGS
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +171,9 @@ def _open_bag(path: Path, config: ReplayConfig) -> Recording:
             rectified = topic.image.rpartition('/')[2].startswith('image_rect')
             camera = camera_from_message(info, rectified=rectified)
     depth = BitDepth(config.bits)
-    if ENCODINGS.get(topic.encoding, (0, 0, None))[1] == 2:  # bytes
+    if (
+        ENCODINGS.get(topic.encoding, (0, 2, None))[1] == 2
+    ):  # bytes; of what is compressed, perhaps
         for _ in islice(_bag_frames(bag, topic.name, depth), _FRAMES_FOR_DEPTH):
             pass
     return Recording(lambda: _bag_frames(bag, topic.name, depth), camera)

@@ -18,8 +18,9 @@ from synth_detect_ros.dataset.backgrounds import BackgroundWriter, FrameRecord, 
 from synth_detect_ros.dataset.capture import FrameSelector
 from synth_detect_ros.errors import MessageError
 from synth_detect_ros.geometry.camera import Camera
+from synth_detect_ros.images.depth import BitDepth
 from synth_detect_ros.nodes import conversions, topics
-from synth_detect_ros.nodes.encodings import BitDepth, IncompleteImageError
+from synth_detect_ros.nodes.encodings import IncompleteImageError
 from synth_detect_ros.nodes.parameters import declare_parameters, read_parameters
 from synth_detect_ros.nodes.render_job import RenderJob, read_render_config
 from synth_detect_ros.nodes.running import run_node

@@ -149,3 +149,15 @@ def test_set_cannot_be_made_below_a_file(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(StorageError, match='cannot be made'):
         BackgroundWriter(tmp_path / 'file' / 'set', 'png')
+
+
+def test_frames_of_12_bits_in_16_are_as_bright_as_they_are(tmp_path):
+    """One number of bits for the set, whichever frame is read; the full range stays as it was."""
+    for number, value in enumerate((400, 2048, 4095)):
+        cv2.imwrite(str(tmp_path / f'{number}.png'), np.full((8, 8), value, np.uint16))
+    backgrounds = read_background_set(tmp_path)
+    assert [int(backgrounds.read(i)[0, 0, 0]) for i in (0, 1, 2, 0)] == [25, 128, 255, 25]
+    full = np.random.default_rng(0).integers(0, 65536, (8, 8, 3), np.uint16)
+    cv2.imwrite(str(tmp_path / '3.png'), full)
+    want = cv2.imread(str(tmp_path / '3.png'))[..., ::-1]
+    np.testing.assert_array_equal(read_background_set(tmp_path).read(3), want)

@@ -3,12 +3,8 @@ import numpy as np
 import pytest
 
 from synth_detect_ros.errors import MessageError
-from synth_detect_ros.nodes.encodings import (
-    ENCODINGS,
-    BitDepth,
-    IncompleteImageError,
-    decode_pixels,
-)
+from synth_detect_ros.images.depth import BitDepth
+from synth_detect_ros.nodes.encodings import ENCODINGS, IncompleteImageError, decode_pixels
 
 BAYER = {'r': 0, 'g': 1, 'b': 2}
 YUV = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', 'nv21')

@@ -151,15 +151,22 @@ def test_intrinsics_in_a_bag_are_of_its_images(tmp_path, frames, size, change):
     np.testing.assert_allclose(found.K, camera.K)
 
 
+@pytest.mark.parametrize('compressed', [False, True])
 @pytest.mark.parametrize('bits', [0, 12])
-def test_12_bits_in_16_stay_as_bright_as_they_are(tmp_path, bits):
+def test_12_bits_in_16_stay_as_bright_as_they_are(tmp_path, bits, compressed):
     """The first image is the darkest: all are scaled as the brightest wants it."""
     greys = [np.full((8, 8), value, np.uint16) for value in (400, 2048, 4095)]
-    images = [Messages().image(i, grey, 'mono16') for i, grey in enumerate(greys)]
+    make = Messages()
+    if compressed:
+        pngs = [cv2.imencode('.png', grey)[1].tobytes() for grey in greys]
+        images = [make.compressed(i, png, 'mono16; png compressed ') for i, png in enumerate(pngs)]
+    else:
+        images = [make.image(i, grey, 'mono16') for i, grey in enumerate(greys)]
     path = bag_files.write_bag(tmp_path / 'bag', {'/cam/image': images})
     for _ in range(2):
         assert [int(frame[0, 0, 0]) for frame in play(path, bits=bits)] == [25, 128, 255]
-    assert [int(frame[0, 0, 0]) for frame in play(path, bits=16)] == [2, 8, 16]
+    full = [int(frame[0, 0, 0]) for frame in play(path, bits=16)]
+    assert full == ([1, 8, 15] if compressed else [2, 8, 16])
 
 
 def test_padded_jpegs_in_a_bag_play(tmp_path, frames):
