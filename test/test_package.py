@@ -36,6 +36,7 @@ ROSDEP_KEYS = {
     'trimesh': 'python3-trimesh-pip',
     'yaml': 'python3-yaml',
     'OpenGL': None,
+    'collada': None,
     'pycocotools': None,
     'rosbags': None,
     'backports': None,
