@@ -70,7 +70,7 @@ class SynthesizeNode(Node):
     def _resume(self) -> FrameSelector:
         if not self._writer.paths:
             return FrameSelector(self._config)
-        kept = read_background_set(Path(self._config.out))
+        kept = read_background_set(Path(self._config.out), calibrated=False)
         self.get_logger().info(f'Going on with {len(kept)} frames in {self._config.out}')
         return FrameSelector(self._config, map(kept.read, range(len(kept))))
 
