@@ -88,7 +88,7 @@ def read_background_set(folder: Path, *, calibrated: bool = True) -> BackgroundS
             f'{folder}: no such folder. A background set comes from synthesize_node, or is a '
             'folder of images of your camera with its camera.yaml.'
         )
-    frames = images_in(folder / FRAMES_FOLDER) or images_in(folder)
+    frames = _frames(folder)
     if not frames:
         raise BackgroundError(
             f'{folder}: no images ({", ".join(IMAGE_SUFFIXES)}) in it or in its frames/'
@@ -99,6 +99,15 @@ def read_background_set(folder: Path, *, calibrated: bool = True) -> BackgroundS
     height, width = read_image(frames[0], BackgroundError).shape[:2]
     camera = camera_of_images(read_camera(calibration), (width, height), calibration, frames[0])
     return BackgroundSet(folder, tuple(frames), camera, depth)
+
+
+def has_frames(folder: Path) -> bool:
+    """Return whether a folder holds images as a background set does."""
+    return bool(_frames(folder))
+
+
+def _frames(folder: Path) -> list[Path]:
+    return images_in(folder / FRAMES_FOLDER) or images_in(folder)
 
 
 def _depth_of(frames: list[Path]) -> BitDepth:

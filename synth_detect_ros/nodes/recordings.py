@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth_detect_ros.config import ReplayConfig
-from synth_detect_ros.dataset.backgrounds import CAMERA_FILE, read_background_set
-from synth_detect_ros.errors import ConfigError, MessageError
+from synth_detect_ros.dataset.backgrounds import CAMERA_FILE, has_frames, read_background_set
+from synth_detect_ros.errors import ConfigError, GeometryError, MessageError
 from synth_detect_ros.geometry.calibration import camera_of_images, read_camera
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.images.depth import BitDepth
-from synth_detect_ros.nodes.bags.bag import Bag, is_bag
+from synth_detect_ros.nodes.bags.bag import METADATA, Bag, is_bag
 from synth_detect_ros.nodes.bags.camera_topic import (
     INFO_TYPE,
     choose_topic,
@@ -137,7 +137,9 @@ def _open(config: ReplayConfig) -> Recording:
         )
     if source.suffix.lower() in _VIDEO_SUFFIXES:
         return Recording(lambda: _video_frames(source), None)
-    if is_bag(source):
+    # Images beside a bag, those that were taken from it, are what is meant.
+    images = source.is_dir() and not (source / METADATA).is_file() and has_frames(source)
+    if not images and is_bag(source):
         return _open_bag(source, config)
     if source.is_dir():
         backgrounds = read_background_set(source, calibrated=False)
@@ -169,7 +171,13 @@ def _open_bag(path: Path, config: ReplayConfig) -> Recording:
         info = first_calibrated(message for _, message in bag.messages({info_topic}))
         if info is not None:
             rectified = topic.image.rpartition('/')[2].startswith('image_rect')
-            camera = camera_from_message(info, rectified=rectified)
+            try:
+                camera = camera_from_message(info, rectified=rectified)
+            except GeometryError as error:
+                raise GeometryError(
+                    f'{path}: {info_topic}: {error}. Give the calibration as camera, or the '
+                    'field of view as camera_hfov_deg.'
+                ) from error
     depth = BitDepth(config.bits)
     if (
         ENCODINGS.get(topic.encoding, (0, 2, None))[1] == 2

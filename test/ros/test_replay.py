@@ -87,6 +87,13 @@ def test_bag_of_a_recorder_that_lost_power_plays(tmp_path, frames, kind):
     assert len(played) >= 2 and np.array_equal(played, frames[: len(played)])
 
 
+def test_images_beside_a_bag_are_what_is_meant(tmp_path, folder, frames):
+    path = write_bag(tmp_path / 'recording', frames[:2], 'ros1')
+    path.rename(folder / 'recording.bag')
+    assert np.array_equal(play(folder), frames)
+    assert np.array_equal(play(folder / 'recording.bag'), frames[:2])
+
+
 def test_broken_image_in_a_bag_is_left_out(tmp_path, frames, caplog):
     make = Messages()
     path = write_bag(tmp_path / 'recording', frames, cut=[1])
@@ -167,6 +174,16 @@ def test_12_bits_in_16_stay_as_bright_as_they_are(tmp_path, bits, compressed):
         assert [int(frame[0, 0, 0]) for frame in play(path, bits=bits)] == [25, 128, 255]
     full = [int(frame[0, 0, 0]) for frame in play(path, bits=16)]
     assert full == ([1, 8, 15] if compressed else [2, 8, 16])
+
+
+def test_impossible_intrinsics_in_a_bag_are_refused_unless_others_are_given(tmp_path, frames):
+    make = Messages()
+    info = make.info(0, CAMERA, k=np.full(9, np.nan))
+    topics = {'/cam/image': [make.image(0, frames[0])], '/cam/camera_info': [info]}
+    path = bag_files.write_bag(tmp_path / 'bag', topics)
+    with pytest.raises(GeometryError, match=r'/cam/camera_info: .* as camera_hfov_deg'):
+        play(path)
+    assert np.array_equal(play(path, camera_hfov_deg=50.0), frames[:1])
 
 
 def test_padded_jpegs_in_a_bag_play(tmp_path, frames):
