@@ -23,6 +23,7 @@ from synth_detect_ros.config.detectors import translate_detector
 from synth_detect_ros.config.options import build, to_mapping
 from synth_detect_ros.detectors.build import build_detector
 from synth_detect_ros.detectors.detector import Detector
+from synth_detect_ros.documents import read_yaml
 from synth_detect_ros.errors import BundleError, ConfigError, WeightsError
 from synth_detect_ros.files import sha256_of, write_atomic
 from synth_detect_ros.folders import folder_before, whole_folder
@@ -98,13 +99,13 @@ def _read_info(folder: Path) -> dict[str, Any]:
         )
     try:
         _check_sums(folder, MODEL)
-        info = yaml.safe_load(path.read_text())
-        keys = {'format', 'classes', 'detector', 'weights_sha256'}
-        whole = isinstance(info, dict) and keys <= set(info)
-        if not whole or not isinstance(info['detector'], dict) or not info['classes']:
-            raise BundleError(f'{path}: truncated or edited; wanted the keys {sorted(keys)}')
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
         raise BundleError(f'{path}: cannot be read: {error}') from error
+    info = read_yaml(path, BundleError)
+    keys = {'format', 'classes', 'detector', 'weights_sha256'}
+    whole = isinstance(info, dict) and keys <= set(info)
+    if not whole or not isinstance(info['detector'], dict) or not info['classes']:
+        raise BundleError(f'{path}: truncated or edited; wanted the keys {sorted(keys)}')
     if info['format'] == 1:
         try:
             return {**info, 'detector': translate_detector(info['detector'])}

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from synth_detect_ros.documents import limit
 from synth_detect_ros.errors import (
-    ConfigError,
     DatasetError,
     ImageLimitError,
     StorageError,
@@ -187,18 +187,6 @@ def encode_image(image: NDArray[np.uint8], format: str, quality: int = 95) -> by
     flags = [cv2.IMWRITE_JPEG_QUALITY, quality] if format == 'jpg' else []
     _, data = cv2.imencode(f'.{format}', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)
     return data.tobytes()
-
-
-def limit(variable: str, default: int) -> int:
-    """Return a limit that an environment variable may change, so that it reaches all processes.
-
-    Raises:
-        ConfigError: the variable is no positive whole number.
-    """
-    text = os.environ.get(variable, str(default))
-    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text)):
-        raise ConfigError(f'{variable}: wanted a positive whole number, got {text!r}')
-    return int(text)
 
 
 def decode_image(data: bytes, depth: BitDepth | None = None) -> NDArray[np.uint8] | None:

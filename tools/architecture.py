@@ -19,6 +19,7 @@ PICTURE = ROOT / 'docs/architecture.svg'
 # From the bottom up. A module may import from its own storey and from those before it.
 STOREYS = [
     ('errors',),
+    ('documents',),
     ('config',),
     ('structures', 'images', 'files', 'folders', 'devices', 'compute'),
     ('geometry',),

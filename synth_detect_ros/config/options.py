@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from synth_detect_ros.config.rules import Rule, choose, groups_of, keys_in, rules_of, sentence
+from synth_detect_ros.documents import parse_yaml, read_yaml, short
 from synth_detect_ros.errors import ConfigError
 
 OptionsT = TypeVar('OptionsT', bound='Options')
@@ -99,24 +100,6 @@ def build(cls: Any, mapping: Mapping[str, Any], source: str = '') -> Any:
         raise ConfigError(f'{source}: {error}' if source else str(error)) from None
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is not text, or given twice: YAML silently takes the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Return a mapping; see the class."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            problem = ''
-            if key.tag not in (self.DEFAULT_SCALAR_TAG, 'tag:yaml.org,2002:merge'):
-                problem = f'the key {key.value!r} is not text; put it in quotes'
-            elif key.value in seen:
-                problem = f'the key {key.value!r} is given twice'
-            if problem:
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def read_mapping(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping; an empty file is an empty mapping.
 
@@ -124,12 +107,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, not YAML or not a mapping, or a key is not text or given
             twice.
     """
-    try:
-        content = yaml.load(path.read_text(), _Loader)
-    except FileNotFoundError:
-        raise ConfigError(f'{path}: no such file') from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f'{path}: cannot be read as YAML: {error}') from error
+    content = read_yaml(path, ConfigError)
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -187,10 +165,7 @@ def apply_overrides(mapping: dict[str, Any], overrides: Sequence[str]) -> None:
             group = group.setdefault(parent, {})
             if not isinstance(group, dict):
                 raise ConfigError(f'override {override!r}: {parent} is not a group')
-        try:
-            group[key] = yaml.load(text, _Loader)
-        except yaml.YAMLError as error:
-            raise ConfigError(f'override {override!r}: the value is not YAML: {error}') from error
+        group[key] = parse_yaml(text, f'override {short(repr(override))}', ConfigError)
 
 
 def resolve_paths(cls: Any, mapping: Mapping[str, Any], folder: Path) -> dict[str, Any]:

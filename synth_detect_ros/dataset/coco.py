@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
+from synth_detect_ros.documents import read_json
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.geometry.boxes import area, xywh_from_xyxy
 from synth_detect_ros.structures import Detections
@@ -45,17 +45,12 @@ def read_coco(path: Path) -> dict[str, Any]:
         DatasetError: the file is missing, no JSON, no COCO, contradicts itself, or lists no image
             or no category. A file without annotations is legal: all its images are empty.
     """
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        if (path.parent / PARTS_FOLDER).is_dir():
-            raise DatasetError(
-                f'{path.parent}: the run that makes this data set was interrupted. Start it again '
-                'with the same configuration to continue.'
-            ) from None
-        raise DatasetError(f'{path}: no such annotation file') from None
-    except (OSError, ValueError) as error:
-        raise DatasetError(f'{path}: wanted a COCO annotation file (JSON); {error}') from error
+    if not path.exists() and (path.parent / PARTS_FOLDER).is_dir():
+        raise DatasetError(
+            f'{path.parent}: the run that makes this data set was interrupted. Start it again '
+            'with the same configuration to continue.'
+        )
+    content = read_json(path, DatasetError)
     _check_coco(content, str(path))
     return dict(content)
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from synth_detect_ros.compute.timing import Stopwatch, Timing
 from synth_detect_ros.config import OutputConfig
 from synth_detect_ros.dataset.coco import PARTS_FOLDER, encode_mask
+from synth_detect_ros.documents import read_yaml
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.files import encode_image, make_folder, write_atomic
 from synth_detect_ros.geometry.boxes import xywh_from_xyxy
@@ -177,12 +178,9 @@ def read_info(folder: Path) -> dict[str, Any]:
         DatasetError: it is missing, broken, or of another format.
     """
     path = folder / INFO_FILE
-    try:
-        info = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise DatasetError(f'{folder} is no data set: it has no {INFO_FILE}') from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DatasetError(f'{path}: cannot be read: {error}') from error
+    if not path.exists():
+        raise DatasetError(f'{folder} is no data set: it has no {INFO_FILE}')
+    info = read_yaml(path, DatasetError)
     if not isinstance(info, dict):
         raise DatasetError(f'{path}: wanted a mapping; the file is empty or broken')
     if info.get('format', FORMAT) != FORMAT:

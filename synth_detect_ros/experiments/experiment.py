@@ -14,6 +14,8 @@ from synth_detect_ros.bundle import read_bundle_info
 from synth_detect_ros.config import EvaluateConfig, ExperimentConfig, SynthesizeConfig
 from synth_detect_ros.config.options import build
 from synth_detect_ros.dataset.synthesize import synthesize
+from synth_detect_ros.documents import read_json
+from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.grid import (
     SYNTHETIC,
     CameraSetup,
@@ -191,11 +193,11 @@ def result_of(run: Run, tests: Tests, error: str) -> dict[str, Any]:
         return result
     info = read_bundle_info(run.folder / 'bundle')
     result |= {'trainable': info['freeze'].get('trainable')}
-    result |= json.loads((run.folder / RECORD).read_text())
+    result |= read_json(run.folder / RECORD, ConfigError)
     result |= {'scores': {}, 'overlays': {}}
     for name, test in tests.items():
         done = _test_of(run, name, test)
         if Path(done.json).is_file():
-            result['scores'][name] = json.loads(Path(done.json).read_text())
+            result['scores'][name] = read_json(Path(done.json), ConfigError)
             result['overlays'] |= {name: done.overlays} if done.overlays else {}
     return result

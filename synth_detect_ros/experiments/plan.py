@@ -20,6 +20,7 @@ from synth_detect_ros import __version__
 from synth_detect_ros.config import SynthesizeConfig, TrainConfig
 from synth_detect_ros.config.options import Options, build, read_mapping, to_mapping
 from synth_detect_ros.config.presets import fit_detector, preset_path
+from synth_detect_ros.documents import read_json
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.grid import CameraSetup, Cell, Grid, Setup, merge
 
@@ -144,7 +145,7 @@ def superseded(runs: Sequence[Run], out: Path) -> str:
     found = []
     for record in sorted((out / 'runs').glob(f'*-*/{RECORD}')):
         if record.parent not in current and record.parent.name.rpartition('-')[0] in labels:
-            version = json.loads(record.read_text()).get('version', 'unknown')
+            version = read_json(record, ConfigError).get('version', 'unknown')
             found.append(f'{record.parent.name} (version {version})')
     if not found:
         return ''

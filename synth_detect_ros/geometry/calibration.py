@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from synth_detect_ros.documents import parse_yaml, read_text
 from synth_detect_ros.errors import GeometryError, UncalibratedCameraError
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.geometry.foreign_calibrations import ros_calibration
@@ -21,18 +21,8 @@ logger = logging.getLogger(__name__)
 # is in mm, or of an image of another size.
 _FOCAL_LENGTHS = (0.05, 100.0)
 _LARGEST_SIDE = 100_000  # [px]
-_LARGEST_FILE = 100_000  # [bytes]
 # What marks the files of OpenCV, which are YAML but for them.
 _OPENCV_MARKS = re.compile(r'^%YAML:1\.0|!!opencv-matrix')
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Reads YAML without aliases, which no calibration has: a few of them stand for terabytes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError('aliases (*) are not read')
-        return super().compose_node(parent, index)
 
 
 def read_camera(path: Path) -> Camera:
@@ -42,26 +32,8 @@ def read_camera(path: Path) -> Camera:
         GeometryError: the file is missing, no YAML, or no calibration.
         UncalibratedCameraError: the focal length is zero.
     """
-    try:
-        if not path.is_file() and path.exists():  # a pipe would wait for ever
-            raise GeometryError(f'{path}: wanted a ROS camera calibration; it is no regular file')
-        with path.open('rb') as file:
-            data = file.read(_LARGEST_FILE + 1)
-        if len(data) > _LARGEST_FILE:
-            raise GeometryError(
-                f'{path}: wanted a ROS camera calibration, which has a few hundred bytes; this '
-                f'file has more than {_LARGEST_FILE}'
-            )
-        text = _OPENCV_MARKS.sub('', data.decode()).strip()
-        # Of several documents in it the first counts.
-        content: Any = next(iter(yaml.load_all(text, _PlainLoader)), None)
-    except OSError as error:
-        raise GeometryError(f'{path}: cannot be read: {error.strerror}') from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        if isinstance(error, GeometryError):
-            raise
-        reason = ' '.join(str(error).split())[:200]
-        raise GeometryError(f'{path}: wanted a ROS camera calibration file; {reason}') from error
+    text = _OPENCV_MARKS.sub('', read_text(path, GeometryError)).strip()
+    content = parse_yaml(text, str(path), GeometryError)
     return camera_from_calibration(content, str(path))
 
 

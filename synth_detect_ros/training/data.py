@@ -23,7 +23,8 @@ from synth_detect_ros.dataset.inputs import provenance, read_inputs
 from synth_detect_ros.dataset.loader import TrainingSet, read_labelled
 from synth_detect_ros.dataset.storage import INFO_FILE, read_info
 from synth_detect_ros.dataset.synthesize import synthesize
-from synth_detect_ros.errors import ConfigError, DatasetError
+from synth_detect_ros.documents import read_yaml
+from synth_detect_ros.errors import ConfigError, DatasetError, TrainingError
 from synth_detect_ros.files import make_folder, read_image, write_atomic
 from synth_detect_ros.training.validation import Validation
 
@@ -120,11 +121,16 @@ def _claim(path: Path, record: Mapping[str, Any]) -> None:
     if not path.is_file():
         make_folder(path.parent)
         write_atomic(path, yaml.safe_dump(dict(record), sort_keys=False).encode())
-    elif yaml.safe_load(path.read_text())['fingerprint'] != record['fingerprint']:
+    elif _fingerprint(path) != record['fingerprint']:
         raise ConfigError(
             f'{path.parent} holds a run on images of another configuration, of changed CAD files '
             'or backgrounds, or of another version. Choose another out, or remove it.'
         )
+
+
+def _fingerprint(path: Path) -> object:
+    record = read_yaml(path, TrainingError)
+    return record.get('fingerprint') if isinstance(record, dict) else None
 
 
 class ShuffledKeys(Sampler[int]):

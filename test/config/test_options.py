@@ -150,7 +150,7 @@ def test_real_validation_needs_images_and_annotations():
 def test_a_key_twice_is_no_silent_choice(tmp_path, text):
     file = tmp_path / 'options.yaml'
     file.write_text(text)
-    with pytest.raises(ConfigError, match=r'options.yaml: .*is given twice'):
+    with pytest.raises(ConfigError, match=r'options.yaml, line [12]: .*is given twice'):
         read_mapping(file)
 
 
@@ -266,7 +266,7 @@ def test_configurations_cross_process_boundaries(cls):
 def test_a_key_that_yaml_takes_for_something_else_is_named(tmp_path, key):
     file = tmp_path / 'options.yaml'
     file.write_text(f'group: {{{key}: 1}}\n')
-    with pytest.raises(ConfigError, match=r'options.yaml: .*is not text; put it in quotes'):
+    with pytest.raises(ConfigError, match=r'options.yaml, line 1: .*is not text;'):
         read_mapping(file)
 
 
@@ -282,7 +282,7 @@ def test_what_is_needed_but_empty_is_named_at_once():
 
 def test_value_that_is_huge_when_written_out_is_shown_in_short(tmp_path):
     levels = ['&a0 [x,x,x,x,x,x,x,x,x]']
-    levels += [f'&a{n} [{",".join([f"*a{n - 1}"] * 9)}]' for n in range(1, 9)]
+    levels += [f'&a{n} [{",".join([f"*a{n - 1}"] * 9)}]' for n in range(1, 5)]
     (tmp_path / 'a.yaml').write_text(f'steps: [{",".join(levels)}]')
     with pytest.raises(ConfigError, match='steps') as found:
         read_config(config.TrainConfig, tmp_path / 'a.yaml')

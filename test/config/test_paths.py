@@ -76,7 +76,7 @@ def test_a_number_the_way_people_write_it_is_no_text(tmp_path):
     [
         ('steps', 'wanted group.key=value'),
         ('steps.x=1', 'steps is not a group'),
-        ('steps=[', 'not YAML'),
+        ('steps=[', 'cannot be read as YAML'),
         ('optimizer={1: 2}', "the key '1' is not text"),
         ('detector.bacbone=resnet18', "unknown key 'bacbone'"),
     ],

@@ -32,7 +32,7 @@ def test_no_annotations_are_legal(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DatasetError, match=r'gone\.json: no such annotation file'):
+    with pytest.raises(DatasetError, match=r'gone\.json: no such file'):
         read_coco(tmp_path / 'gone.json')
 
 
@@ -51,8 +51,8 @@ def without(part, key):
 @pytest.mark.parametrize(
     ('value', 'message'),
     [
-        ('', 'wanted a COCO annotation file'),
-        ('{"images": [', 'wanted a COCO annotation file'),
+        ('', 'cannot be read as JSON'),
+        ('{"images": [', 'cannot be read as JSON'),
         ([], 'images is missing'),
         ({}, 'images is missing'),
         (content() | {'annotations': {}}, 'annotations is missing'),

@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 
 import lz4.frame
 
+from synth_detect_ros.documents import limit
 from synth_detect_ros.errors import BagError, BagLimitError, StorageError
-from synth_detect_ros.files import limit
 
 if sys.version_info >= (3, 14):
     from compression import zstd
