@@ -8,6 +8,8 @@ from soak.kills import aimed_kill, over_stages, random_kill
 from soak.matrix import Row, one_by_one
 from soak.pairs import two_processes
 from soak.ros.capture import capture_kill
+from soak.ros.faults import FAULTS, faults
+from soak.ros.lifecycle import rounds
 from soak.ros.rendering import STAGE
 from soak.stages import STAGES
 
@@ -54,8 +56,18 @@ ROWS: tuple[Row, ...] = (
     Row(
         'capture kills',
         'A capture that is killed loses no frame that it had recorded, and goes on',
-        one_by_one(capture_kill),
-        full=60,
-        short=1,
+        one_by_one(capture_kill), full=60, short=1,
     ),
-)
+    Row(
+        'camera faults',
+        'After messages that no driver should send, detection and capture go on with the next '
+        'good image',
+        faults, full=len(FAULTS), short=2,
+    ),
+    Row(
+        'lifecycle',
+        'configure, activate, deactivate, cleanup, again and again: the state asked for, an '
+        'answer while active, memory within 5 %',
+        rounds, full=200, short=3,
+    ),
+)  # fmt: skip

@@ -1,0 +1,138 @@
+"""Messages that no driver should send: the nodes skip them, and go on with the next good one."""
+
+from __future__ import annotations
+
+import array
+import itertools
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tiny
+
+from soak.kills import last_line
+from soak.processes import Process
+from soak.ros.node_processes import start_node
+from soak.ros.watcher import Watcher
+
+Spoil = Callable[[Any, Any], None]
+NAN = float('nan')
+PATIENCE = 20.0
+
+
+def _set(which: str, **values: Any) -> Spoil:
+    def spoil(image: Any, info: Any) -> None:
+        for name, value in values.items():
+            target = image if which == 'image' else info
+            *parents, last = name.split('__')
+            for parent in parents:
+                target = getattr(target, parent)
+            setattr(target, last, value)
+
+    return spoil
+
+
+def _data(length: int) -> Spoil:
+    return _set('image', data=array.array('B', bytes(length)))
+
+
+IMAGES: dict[str, Spoil] = {
+    'no data': _data(0),
+    'half the data': _data(28_800),
+    'more data': _data(100_000),
+    'one byte less': _data(57_599),
+    **{f'width {v}': _set('image', width=v) for v in (0, 1, 159, 161, 2**31, 2**32 - 1)},
+    **{f'height {v}': _set('image', height=v) for v in (0, 1, 121, 2**32 - 1)},
+    **{f'step {v}': _set('image', step=v) for v in (0, 1, 479, 481, 2**32 - 1)},
+    **{
+        f'encoding {v!r}': _set('image', encoding=v)
+        for v in ('', 'jpeg9', 'RGB8', '16UC1', '32FC1', 'mono16', 'bayer_rggb8', 'yuv422', 'nv21')
+    },
+    'big endian': _set('image', is_bigendian=255),
+    'long frame': _set('image', header__frame_id='x' * 10_000),
+    'frame in another script': _set('image', header__frame_id='\u76f8\u673a\u00fc'),
+    **{
+        f'stamp {sec} {nano}': _set('image', header__stamp__sec=sec, header__stamp__nanosec=nano)
+        for sec, nano in ((0, 0), (-1, 0), (2**31 - 1, 0), (1, 2**32 - 1), (10**9, 0))
+    },
+}
+INFOS: dict[str, Spoil] = {
+    'K of zeros': _set('info', k=[0.0] * 9),
+    'K of NaN': _set('info', k=[NAN] * 9),
+    'NaN in K': _set('info', k=[150.0, 0, NAN, 0, 150, 60, 0, 0, 1]),
+    'infinite K': _set('info', k=[float('inf'), 0, 80, 0, 150, 60, 0, 0, 1]),
+    'negative K': _set('info', k=[-150.0, 0, 80, 0, 150, 60, 0, 0, 1]),
+    'NaN in D': _set('info', d=[NAN] * 5),
+    'three D': _set('info', d=[0.1] * 3),
+    'hundred D': _set('info', d=[0.1] * 100),
+    'another lens': _set('info', distortion_model='fisheye'),
+    'CameraInfo 0x0': _set('info', width=0, height=0),
+    'CameraInfo of another size': _set('info', width=320, height=240),
+    'binning': _set('info', binning_x=2**32 - 1),
+    'roi': _set('info', roi__x_offset=150, roi__width=100, roi__height=100),
+}
+FAULTS = {**IMAGES, **INFOS}
+
+
+def faults(numbers: Iterable[int], folder: Path) -> Iterator[tuple[int, str]]:
+    """Yield the number of each fault and what went wrong; both nodes live through all of them."""
+    numbers = list(numbers)
+    if not numbers:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    namespace, result = f'faults_{int(time.time())}', folder / 'results.json'
+    Process(lambda: tiny.write_bundle(folder / 'bundle') and 0, folder / 'bundle.log').wait(60)
+    detect = start_node(
+        'detect_node', folder, namespace, model=folder / 'bundle', publish_json=True,
+        device='cpu',
+    )  # fmt: skip
+    capture = start_node(
+        'synthesize_node', folder, namespace, out=folder / 'set', count=100_000,
+        min_interval_s=0, min_difference=0, min_sharpness=0,
+    )  # fmt: skip
+    watcher = Process(lambda: _watch(namespace, folder, numbers, result), folder / 'watcher.log')
+    try:
+        status = watcher.wait(60 + 3 * PATIENCE * len(numbers))
+        found = json.loads(result.read_text()) if result.is_file() else {}
+        dead = [last_line(node) for node in (detect, capture) if not node.running]
+        for number in numbers:
+            why = found.get(str(number), last_line(watcher) if status else 'not tried')
+            yield number, f'{why} {dead}' if why else ''
+    finally:
+        for process in (detect, capture, watcher):
+            process.kill()
+
+
+def _watch(namespace: str, folder: Path, numbers: list[int], result: Path) -> int:
+    watcher, seeds = Watcher(namespace), itertools.count()
+    found: dict[int, str] = {}
+
+    def kept() -> int:
+        return len(list((folder / 'set' / 'frames').glob('[0-9]*')))
+
+    def good() -> str:
+        """Send good images until both nodes answer; return who does not."""
+        answers, frames = len(watcher.results), kept()
+        send = lambda: watcher.send(*watcher.messages(next(seeds)))  # noqa: E731
+        if not watcher.until(lambda: len(watcher.results) > answers + 1, PATIENCE, send):
+            return 'detect_node does not answer'
+        if not watcher.until(lambda: kept() > frames, PATIENCE, send):
+            return 'synthesize_node keeps nothing'
+        return ''
+
+    why = good() and good()
+    for number in numbers:
+        name = list(FAULTS)[number % len(FAULTS)]
+        for _ in range(3):
+            image, info = watcher.messages(next(seeds))
+            FAULTS[name](image, info)
+            watcher.send(image, info)
+            watcher.spin(0.05)
+        why = good()
+        found[number] = f'{name}: {why}' if why else ''
+        result.write_text(json.dumps(found))
+    return 0
