@@ -78,32 +78,41 @@ FAULTS = {**IMAGES, **INFOS}
 
 
 def faults(numbers: Iterable[int], folder: Path) -> Iterator[tuple[int, str]]:
-    """Yield the number of each fault and what went wrong; both nodes live through all of them."""
-    numbers = list(numbers)
-    if not numbers:
-        return
+    """Yield the number of each fault and what went wrong; new nodes come only after a death."""
+    left, start = list(numbers), 0
+    while left:
+        start += 1
+        found = _live_through(left, folder / str(start), f'faults_{int(time.time())}_{start}')
+        yield from found.items()
+        left = [number for number in left if number not in found]
+
+
+def _live_through(numbers: list[int], folder: Path, namespace: str) -> dict[int, str]:
+    """Start both nodes, send faults until one of them dies; return what went wrong in each."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    namespace, result = f'faults_{int(time.time())}', folder / 'results.json'
+    result = folder / 'results.json'
     Process(lambda: tiny.write_bundle(folder / 'bundle') and 0, folder / 'bundle.log').wait(60)
-    detect = start_node(
-        'detect_node', folder, namespace, model=folder / 'bundle', publish_json=True,
-        device='cpu',
-    )  # fmt: skip
-    capture = start_node(
-        'synthesize_node', folder, namespace, out=folder / 'set', count=100_000,
-        min_interval_s=0, min_difference=0, min_sharpness=0,
-    )  # fmt: skip
+    model = dict(model=folder / 'bundle', publish_json=True, device='cpu', runtime='torch')
+    detect = start_node('detect_node', folder, namespace, **model)
+    options = dict(count=100_000, min_interval_s=0, min_difference=0, min_sharpness=0)
+    capture = start_node('synthesize_node', folder, namespace, out=folder / 'set', **options)
     watcher = Process(lambda: _watch(namespace, folder, numbers, result), folder / 'watcher.log')
+    nodes = (detect, capture)
+    end = time.monotonic() + 2 * PATIENCE + 2 * PATIENCE * len(numbers)
     try:
-        status = watcher.wait(60 + 3 * PATIENCE * len(numbers))
+        while watcher.running and all(n.running for n in nodes) and time.monotonic() < end:
+            time.sleep(0.1)
         found = json.loads(result.read_text()) if result.is_file() else {}
-        dead = [last_line(node) for node in (detect, capture) if not node.running]
-        for number in numbers:
-            why = found.get(str(number), last_line(watcher) if status else 'not tried')
-            yield number, f'{why} {dead}' if why else ''
+        outcomes = {int(number): why for number, why in found.items()}
+        dead = [last_line(node) for node in nodes if not node.running]
+        if dead or len(outcomes) < len(numbers):
+            number = next(number for number in numbers if number not in outcomes)
+            name = list(FAULTS)[number % len(FAULTS)]
+            outcomes[number] = f'{name}: {(dead or [last_line(watcher)])[0]}'
+        return outcomes
     finally:
-        for process in (detect, capture, watcher):
+        for process in (*nodes, watcher):
             process.kill()
 
 

@@ -38,7 +38,7 @@ def rounds(numbers: Iterable[int], folder: Path) -> Iterator[tuple[int, str]]:
     Process(lambda: tiny.write_bundle(folder / 'bundle') and 0, folder / 'bundle.log').wait(60)
     node = start_node(
         'detect_node', folder, namespace, model=folder / 'bundle', publish_json=True,
-        device='cpu', autostart=False,
+        device='cpu', runtime='torch', autostart=False,
     )  # fmt: skip
     watcher = Process(lambda: _watch(namespace, node.pid, numbers, result), folder / 'watcher.log')
     try:

@@ -31,13 +31,14 @@ class Watcher:
 
     Args:
         namespace: of the nodes that are watched.
+        size: width and height of the images [px].
 
     Attributes:
         results: (image stamp [ns], time of arrival [ns]) of each answer of detect_node.
         diagnostics: latest values by node.
     """
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, size: tuple[int, int] = (160, 120)) -> None:
         rclpy.init()
         self.node = rclpy.create_node('watcher', namespace=f'/{namespace}')
         self._executor = SingleThreadedExecutor()
@@ -48,7 +49,7 @@ class Watcher:
         self.diagnostics: dict[str, dict[str, str]] = {}
         self.node.create_subscription(String, 'detect_node/detections_json', self._on_result, 10)
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
-        self._camera = scenes.camera(160, 120)
+        self._size, self._camera = size, scenes.camera(*size)
 
     def _on_result(self, message: String) -> None:
         now = self.node.get_clock().now().nanoseconds
@@ -64,7 +65,7 @@ class Watcher:
     def messages(self, seed: int) -> tuple[Image, CameraInfo]:
         """Return an image and its CameraInfo, as a good driver sends them."""
         header = Header(stamp=self.node.get_clock().now().to_msg(), frame_id='optical')
-        image = conversions.image_from_rgb(scene(seed), header)
+        image = conversions.image_from_rgb(scene(seed, self._size), header)
         return image, conversions.message_from_camera(self._camera, header)
 
     def send(self, image: Image, info: CameraInfo | None) -> None:
