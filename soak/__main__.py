@@ -7,6 +7,7 @@ the same. Status 1: something did not hold.
 from __future__ import annotations
 
 import argparse
+import datetime
 import math
 import os
 import sys
@@ -14,6 +15,7 @@ import sys
 from soak.matrix import Results, run_row, table
 from soak.processes import adopt_orphans
 from soak.rows import ROWS
+from synth_detect_ros.experiments.processes import machine
 
 
 def main() -> int:
@@ -40,6 +42,8 @@ def main() -> int:
             60 * args.minutes / len(rows),
             lambda text: print(text, flush=True),
         )
+    facts = ', '.join(f'{key} {value}' for key, value in machine().items())
+    print(f'{datetime.date.today()}, {facts}, code {results.code}\n')
     print(table(rows, results))
     return int(any(not entry['held'] for row in rows for entry in results.of(row).values()))
 

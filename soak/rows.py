@@ -34,7 +34,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         'random kills',
-        'So does a kill at a random time',
+        'A kill at a random time loses nothing either',
         one_by_one(over_stages(random_kill)),
         full=34 * _NUMBER,
         short=4,

@@ -114,7 +114,7 @@ def bundle(folder: Path, rng: Random) -> None:
     read_bundle_info(folder / 'bundle')
     show(folder / 'bundle', folder / 'sheet.png', 4)
     load_bundle(folder / 'bundle')
-    Predictor(folder / 'bundle', 'cpu').detect(seeds.frame(0))
+    Predictor(folder / 'bundle', 'cpu', runtime='torch').detect(seeds.frame(0))
 
 
 def _sign(model: Path, weights: Path) -> None:
