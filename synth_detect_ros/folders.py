@@ -199,13 +199,21 @@ def settle_folder(folder: Path) -> None:
             before.rename(folder)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes left half written in a folder, not what others write now."""
-    with suppress(OSError):
-        leftovers = [path for path in folder.iterdir() if _LEFTOVER.fullmatch(path.name)]
-        for path in leftovers:
-            if not _is_held(path):
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+def remove_leftovers(folder: Path, *, below: bool = False) -> None:
+    """Remove what killed processes left half written in a folder, not what others write now.
+
+    Args:
+        folder: where to look; it may be missing.
+        below: whether to look into the folders in it too.
+    """
+    for place, folders, files in os.walk(folder):
+        for name in filter(_LEFTOVER.fullmatch, (*folders, *files)):
+            path = Path(place, name)
+            with suppress(OSError):
+                if not _is_held(path):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if not below:
+            return
 
 
 def _is_held(path: Path) -> bool:

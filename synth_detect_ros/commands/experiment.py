@@ -1,6 +1,5 @@
 """Run a grid of trainings and compare them."""
 
-import signal
 from argparse import ArgumentParser, Namespace
 
 from synth_detect_ros.commands.flags import add_options
@@ -21,7 +20,6 @@ def run(args: Namespace) -> None:
     """Run what is not done yet, and write the results."""
     from synth_detect_ros.experiments.experiment import experiment
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the cells are told, and save
     with progress_bar('cell') as advance:
         failed = experiment(args.config, advance)
     print(f'results: {args.config.out}')

@@ -2,7 +2,8 @@
 
 Each verb is a module of this folder: its docstring is the help, `add` declares its arguments,
 `run` calls one library function and prints. Exit status: 0 done, 1 something is wrong with the
-input or the machine (one line on stderr says what), 2 wrong usage, 130 interrupted.
+input or the machine (one line on stderr says what), 2 wrong usage, 130 interrupted: by
+Ctrl-C, SIGTERM (`kill`, a service manager, a container that stops) or a terminal that is closed.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from synth_detect_ros.commands import (
     train,
 )
 from synth_detect_ros.commands.flags import config_of
+from synth_detect_ros.compute.interrupts import ending_like_ctrl_c, follow_starter
 from synth_detect_ros.config.options import to_yaml
 from synth_detect_ros.errors import SynthDetectError
 
@@ -33,8 +35,9 @@ VERBS = (model_box, synthesize, train, evaluate, detect, show, export, experimen
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; see the module for the exit status."""
     args = build_parser().parse_args(argv)
-    with _logging(args.debug):
+    with _logging(args.debug), ending_like_ctrl_c():
         try:
+            follow_starter()
             return _run(args)
         except KeyboardInterrupt:
             again = 'continues' if args.resumes else 'starts again'

@@ -8,8 +8,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +20,7 @@ from synth_detect_ros.compute.core_assignment import (
     assign_cores,
     keep_freed_memory,
 )
+from synth_detect_ros.compute.interrupts import serve_parent
 from synth_detect_ros.compute.timing import Seconds
 from synth_detect_ros.errors import RenderingError
 
@@ -149,8 +148,7 @@ def _start_worker(
     """Keep the task, take cores, leave Ctrl-C to the parent, and end when the parent is gone."""
     global _task, _halt
     _task, _halt = task, halt
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    serve_parent()
     with started.get_lock():
         number, started.value = started.value, started.value + 1
     assignments[number % len(assignments)].apply()
@@ -163,13 +161,6 @@ def _start_worker(
 def _work(shard: range) -> Seconds | None:
     assert _task is not None
     return _task(shard, lambda: bool(_halt.value))
-
-
-def _follow_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 @contextmanager

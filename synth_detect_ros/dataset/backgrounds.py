@@ -10,7 +10,6 @@ Images directly in the folder, and a missing camera.yaml, make a valid set too.
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,15 +18,17 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from synth_detect_ros.errors import BackgroundError, StorageError
+from synth_detect_ros.errors import BackgroundError
 from synth_detect_ros.files import (
     IMAGE_SUFFIXES,
+    append_line,
     encode_image,
     images_in,
     make_folder,
     read_image,
     write_atomic,
 )
+from synth_detect_ros.folders import remove_leftovers
 from synth_detect_ros.geometry.calibration import camera_of_images, read_camera
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.images.depth import FULL_RANGE, BitDepth
@@ -162,6 +163,7 @@ class BackgroundWriter:
         self._folder, self._format = folder, format
         self._frames, self._records = folder / FRAMES_FOLDER, folder / RECORDS_FILE
         make_folder(self._frames)
+        remove_leftovers(self._frames)
         self._paths = images_in(self._frames)
         self._next = 1 + max((int(p.stem) for p in self._paths if p.stem.isdigit()), default=-1)
         if self._records.exists():  # drop a last line that a crash cut off
@@ -182,7 +184,7 @@ class BackgroundWriter:
             StorageError: writing failed.
         """
         path = self._folder / CAMERA_FILE
-        if not path.exists():
+        if not path.exists() or not path.stat().st_size:
             text = yaml.safe_dump(camera.to_calibration(), sort_keys=False)
             write_atomic(path, text.encode())
         elif read_camera(path) != camera:
@@ -206,14 +208,5 @@ class BackgroundWriter:
         self._paths.append(path)
         self._next += 1
         line = json.dumps({'file': f'{FRAMES_FOLDER}/{path.name}', **asdict(record)}) + '\n'
-        try:
-            with self._records.open('a') as file:
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise StorageError(
-                error.errno,
-                f'{self._records} cannot be written ({error.strerror}); frames are intact',
-            ) from error
+        append_line(self._records, line.encode())
         return path

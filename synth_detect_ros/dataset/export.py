@@ -21,7 +21,8 @@ from pycocotools.coco import COCO
 from synth_detect_ros.config import ExportConfig
 from synth_detect_ros.dataset.coco import by_image, quiet_coco, read_coco
 from synth_detect_ros.dataset.storage import COCO_FILE, IMAGES_FOLDER, read_info
-from synth_detect_ros.errors import DatasetError, StorageError
+from synth_detect_ros.errors import DatasetError
+from synth_detect_ros.folders import whole_folder
 from synth_detect_ros.geometry.calibration import camera_from_calibration
 from synth_detect_ros.geometry.camera import Camera
 
@@ -49,18 +50,11 @@ def export(config: ExportConfig) -> Path:
     coco = read_coco(folder / COCO_FILE)
     if out.exists():
         raise DatasetError(f'{out} exists already. Give a new folder.')
-    partial = out.with_name(f'.{out.name}.partial')
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with whole_folder(out) as partial:
         if config.format == 'bop':
             _write_bop(folder, coco, partial)
         else:
             _write_yolo(folder / IMAGES_FOLDER, coco, partial, config.val_share)
-        partial.rename(out)
-    except OSError as error:
-        raise StorageError(error.errno, f'{out} cannot be written: {error}') from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return out
 
 

@@ -13,6 +13,7 @@ absent, so a run that is killed at any moment continues.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from synth_detect_ros.dataset.coco import PARTS_FOLDER, encode_mask
 from synth_detect_ros.documents import read_yaml
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.files import encode_image, make_folder, write_atomic
+from synth_detect_ros.folders import LOCK, remove_leftovers
 from synth_detect_ros.geometry.boxes import xywh_from_xyxy
 from synth_detect_ros.structures import Sample
 
@@ -50,9 +52,16 @@ class DatasetWriter:
         self.folder, self.count, self._output = folder, count, output
 
     @property
+    def settled(self) -> bool:
+        """Whether the data set is complete and there is nothing to tidy up, or no right to."""
+        left = any((self.folder / name).exists() for name in (PARTS_FOLDER, LOCK))
+        return self.complete and not (left and os.access(self.folder, os.W_OK))
+
+    @property
     def complete(self) -> bool:
         """Whether all images and annotations are there."""
-        return (self.folder / COCO_FILE).exists()
+        file = self.folder / COCO_FILE
+        return file.exists() and file.stat().st_size > 0
 
     def begin(self, info: Mapping[str, Any]) -> None:
         """Make the folder, or check that it was made from the same inputs.
@@ -64,25 +73,53 @@ class DatasetWriter:
             DatasetError: the folder holds something else.
             StorageError: the folder cannot be written.
         """
-        if (self.folder / INFO_FILE).exists():
+        if self._begun():
             if read_info(self.folder).get('fingerprint') != info['fingerprint']:
                 raise DatasetError(
                     f'{self.folder} holds a data set of another configuration, camera, objects or '
                     'backgrounds, or of another version of synth_detect_ros. Give another folder, '
                     'or delete this one to start afresh.'
                 )
+        else:
+            make_folder(self.folder)
+            self._write_info(info)
+        if self.complete:
+            shutil.rmtree(self.folder / PARTS_FOLDER, ignore_errors=True)  # it may be left over
             return
-        if self.folder.exists() and any(self.folder.iterdir()):
+        for name in (IMAGES_FOLDER, PARTS_FOLDER):
+            make_folder(self.folder / name)
+            remove_leftovers(self.folder / name)
+
+    def _begun(self) -> bool:
+        """Return whether there is a data set; not if a run ended before its first image.
+
+        Raises:
+            DatasetError: the folder holds something else.
+        """
+        names = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
+        parts = (self.folder / name for name in (IMAGES_FOLDER, PARTS_FOLDER))
+        empty = {LOCK, INFO_FILE} | {part.name for part in parts if not _has_files(part)}
+        if INFO_FILE in names and names - empty:
+            return True
+        if names - empty:
             raise DatasetError(
                 f'{self.folder} is not empty and holds no {INFO_FILE}. Give a new folder.'
             )
-        for name in (IMAGES_FOLDER, PARTS_FOLDER):
-            make_folder(self.folder / name)
-        self._write_info(info)
+        return False
 
     def missing(self) -> list[range]:
         """Return the shards that are not there yet, as ranges of image indices."""
-        return [shard for shard in self._shards() if not self._part(shard).exists()]
+        return [shard for shard in self._shards() if self._records(shard) is None]
+
+    def _records(self, shard: range) -> list[dict[str, Any]] | None:
+        """Return the records of a shard; None when it, or an image of it, is not there whole."""
+        try:
+            records = [json.loads(line) for line in self._part(shard).read_text().splitlines()]
+            names = [record['image']['file_name'] for record in records]
+            sizes = [(self.folder / IMAGES_FOLDER / name).stat().st_size for name in names]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+        return records if len(records) == len(shard) and all(sizes) else None
 
     def write_image(self, index: int, sample: Sample, watch: Stopwatch) -> dict[str, Any]:
         """Write one image; return its record for `write_shard`.
@@ -123,10 +160,10 @@ class DatasetWriter:
         Raises:
             DatasetError: a shard is missing.
         """
-        if missing := self.missing():
+        parts = {shard: self._records(shard) for shard in self._shards()}
+        if missing := [shard for shard, found in parts.items() if found is None]:
             raise DatasetError(f'{self.folder}: {sum(map(len, missing))} images are not made yet')
-        parts = (self._part(shard).read_text().splitlines() for shard in self._shards())
-        records = [json.loads(line) for lines in parts for line in lines]
+        records = [record for found in parts.values() for record in found or ()]
         rows = [row for record in records for row in record['annotations']]
         coco = {
             'info': {'description': 'synthetic images made by synth_detect_ros'},
@@ -136,7 +173,7 @@ class DatasetWriter:
         }
         self._write_info({**read_info(self.folder), 'timing': timing.to_mapping()})
         write_atomic(self.folder / COCO_FILE, json.dumps(coco).encode())
-        shutil.rmtree(self.folder / PARTS_FOLDER)
+        shutil.rmtree(self.folder / PARTS_FOLDER, ignore_errors=True)
         labels = np.array([row['category_id'] - 1 for row in rows], np.int64)
         return np.bincount(labels, minlength=len(classes))
 
@@ -150,6 +187,10 @@ class DatasetWriter:
 
     def _part(self, shard: range) -> Path:
         return self.folder / PARTS_FOLDER / f'{shard.start:08d}.jsonl'
+
+
+def _has_files(folder: Path) -> bool:
+    return folder.is_dir() and any(not path.name.startswith('.') for path in folder.iterdir())
 
 
 def _annotations(index: int, sample: Sample) -> Iterator[dict[str, Any]]:

@@ -18,6 +18,7 @@ from synth_detect_ros.compute.workers import Stop, run_shards
 from synth_detect_ros.config import SynthesizeConfig
 from synth_detect_ros.dataset.inputs import Inputs, provenance, read_inputs
 from synth_detect_ros.dataset.storage import DatasetWriter
+from synth_detect_ros.folders import FolderLock
 from synth_detect_ros.geometry.boxes import boxes_of_ids
 from synth_detect_ros.geometry.poses import Schedule
 from synth_detect_ros.rendering.backends import get_renderer
@@ -125,16 +126,21 @@ def synthesize(
 
     Raises:
         DatasetError: the folder holds a data set of other inputs.
-        StorageError: writing failed; what was written is intact and the next run goes on.
+        StorageError: writing failed, what was written is intact and the next run goes on; or
+            another process makes this data set now.
         RenderingError: no usable OpenGL, or a worker process died.
         SynthDetectError: see `inputs.read_inputs`.
     """
     config.require('objects', 'backgrounds', 'out')
     inputs = read_inputs(config)
     writer = DatasetWriter(Path(config.out), config.count, config.output)
-    writer.begin(provenance(config, inputs))
-    if not writer.complete:
-        _render_missing(config, inputs, writer, progress, stop or (lambda: False))
+    if writer.settled:  # perhaps where nothing can be written
+        writer.begin(provenance(config, inputs))
+        return writer.folder
+    with FolderLock(writer.folder):
+        writer.begin(provenance(config, inputs))
+        if not writer.complete:
+            _render_missing(config, inputs, writer, progress, stop or (lambda: False))
     return writer.folder
 
 

@@ -59,11 +59,11 @@ def evaluate(
     selection = select(found, image_ids, truth, predictor.classes, config.exclude)
     result = score(selection, masks=predictor.has_masks)
     result['ms_per_image'] = statistics.median(durations)
-    if config.json:
-        _write(Path(config.json), (json.dumps(result, indent=2) + '\n').encode())
     if config.overlays:
         for name, picture in worst_frames(selection, predictor, files, config.worst):
             _write(Path(config.overlays) / name, encode_image(picture, 'jpg'))
+    if config.json:  # last: where it is, all is there
+        _write(Path(config.json), (json.dumps(result, indent=2) + '\n').encode())
     return result
 
 

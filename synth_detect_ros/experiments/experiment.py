@@ -14,8 +14,6 @@ from synth_detect_ros.bundle import read_bundle_info
 from synth_detect_ros.config import EvaluateConfig, ExperimentConfig, SynthesizeConfig
 from synth_detect_ros.config.options import build
 from synth_detect_ros.dataset.synthesize import synthesize
-from synth_detect_ros.documents import read_json
-from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.grid import (
     SYNTHETIC,
     CameraSetup,
@@ -32,6 +30,7 @@ from synth_detect_ros.experiments.plan import (
     digest,
     in_folder,
     plan,
+    read_record,
     real_folder,
     slug,
     superseded,
@@ -40,6 +39,7 @@ from synth_detect_ros.experiments.processes import ProcessPool, machine
 from synth_detect_ros.experiments.real_split import write_split
 from synth_detect_ros.experiments.results import write_results
 from synth_detect_ros.files import write_atomic
+from synth_detect_ros.folders import FolderLock, remove_leftovers
 from synth_detect_ros.training.checkpoint import read_progress
 
 logger = logging.getLogger(__name__)
@@ -63,9 +63,16 @@ def experiment(
     Raises:
         ConfigError: an option, the grid or the setup is wrong.
         SynthDetectError: a data set cannot be made.
+        StorageError: another process runs an experiment in `out`, or it cannot be written.
         KeyboardInterrupt: passed on; the next run goes on.
     """
     config.require('grid', 'setup', 'out')
+    with FolderLock(Path(config.out)):
+        remove_leftovers(Path(config.out), below=True)
+        return _experiment(config, report)
+
+
+def _experiment(config: ExperimentConfig, report: Callable[[int, int], None]) -> int:
     out, grid = Path(config.out), read_grid(config.grid, config.settings)
     setup = read_setup(Path(config.setup))
     runs = plan(grid, setup, out)
@@ -151,7 +158,7 @@ def run_cell(pool: ProcessPool, run: Run, tests: Tests) -> None:
     Raises:
         CommandError: training or scoring failed.
     """
-    if not (run.folder / RECORD).is_file():
+    if not read_record(run.folder / RECORD):
         workers = 0 if pool.threads == 1 else run.train.workers
         pool.command('train', run.train.replace(workers=workers), run.folder)
         done = read_progress(run.folder)
@@ -166,7 +173,7 @@ def run_cell(pool: ProcessPool, run: Run, tests: Tests) -> None:
     for name, test in tests.items():
         config = _test_of(run, name, test)
         scores = Path(config.json)
-        if not scores.is_file() or (config.overlays and not Path(config.overlays).is_dir()):
+        if not read_record(scores) or (config.overlays and not Path(config.overlays).is_dir()):
             pool.command('evaluate', config, scores.with_suffix(''))
 
 
@@ -189,15 +196,15 @@ def result_of(run: Run, tests: Tests, error: str) -> dict[str, Any]:
         'error': error,
         'folder': str(run.folder),
     }
-    if not (run.folder / RECORD).is_file():
+    if not (record := read_record(run.folder / RECORD)):
         return result
     info = read_bundle_info(run.folder / 'bundle')
     result |= {'trainable': info['freeze'].get('trainable')}
-    result |= read_json(run.folder / RECORD, ConfigError)
+    result |= record
     result |= {'scores': {}, 'overlays': {}}
     for name, test in tests.items():
         done = _test_of(run, name, test)
-        if Path(done.json).is_file():
-            result['scores'][name] = read_json(Path(done.json), ConfigError)
+        if metrics := read_record(Path(done.json)):
+            result['scores'][name] = metrics
             result['overlays'] |= {name: done.overlays} if done.overlays else {}
     return result

@@ -20,7 +20,6 @@ from synth_detect_ros import __version__
 from synth_detect_ros.config import SynthesizeConfig, TrainConfig
 from synth_detect_ros.config.options import Options, build, read_mapping, to_mapping
 from synth_detect_ros.config.presets import fit_detector, preset_path
-from synth_detect_ros.documents import read_json
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.grid import CameraSetup, Cell, Grid, Setup, merge
 
@@ -145,7 +144,7 @@ def superseded(runs: Sequence[Run], out: Path) -> str:
     found = []
     for record in sorted((out / 'runs').glob(f'*-*/{RECORD}')):
         if record.parent not in current and record.parent.name.rpartition('-')[0] in labels:
-            version = read_json(record, ConfigError).get('version', 'unknown')
+            version = read_record(record).get('version', 'unknown')
             found.append(f'{record.parent.name} (version {version})')
     if not found:
         return ''
@@ -154,6 +153,15 @@ def superseded(runs: Sequence[Run], out: Path) -> str:
         f'options or files, or by another version of synth_detect_ros than {__version__}: '
         f'{", ".join(found)}.'
     )
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file; {} where it is missing or was not written whole."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def in_folder(render: SynthesizeConfig, name: str, out: Path) -> SynthesizeConfig:

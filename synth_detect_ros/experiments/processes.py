@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from synth_detect_ros.compute.interrupts import PARENT
 from synth_detect_ros.config.options import Options, to_yaml
 from synth_detect_ros.errors import SynthDetectError
 from synth_detect_ros.files import make_folder, write_atomic
@@ -86,7 +87,7 @@ class ProcessPool:
             self._stopped.set()
         for child in tuple(self._children):
             with contextlib.suppress(ProcessLookupError):
-                child.send_signal(signal.SIGINT)
+                child.send_signal(signal.SIGTERM)  # a shell may have had SIGINT ignored
 
     def command(self, name: str, config: Options, folder: Path) -> None:
         """Run `synth-detect NAME` with a configuration, which is kept in `folder` with the log.
@@ -99,12 +100,13 @@ class ProcessPool:
         write_atomic(file, to_yaml(config).encode())
         module = 'synth_detect_ros.commands.main'
         line = [sys.executable, '-m', module, name, '--config', str(file)]
-        threads = {f'{who}_NUM_THREADS': str(self.threads) for who in ('OMP', 'OPENBLAS', 'MKL')}
+        own = {f'{who}_NUM_THREADS': str(self.threads) for who in ('OMP', 'OPENBLAS', 'MKL')}
+        own[PARENT] = str(os.getpid())
         cores = self._free.get()
         try:
             with (folder / LOG).open('ab') as log:
                 start = log.tell()
-                status = self._run(line, log, {**os.environ, **threads}, cores)
+                status = self._run(line, log, {**os.environ, **own}, cores)
         finally:
             self._free.put(cores)
         if status:

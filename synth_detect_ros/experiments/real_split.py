@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,7 +111,8 @@ def _write_training_set(
         for row in content['images']:
             if row['id'] not in excluded:
                 name = f'{item.name}_{row["file_name"].replace("/", "_")}'
-                shutil.copyfile(Path(item.images) / row['file_name'], folder / 'images' / name)
+                image = (Path(item.images) / row['file_name']).read_bytes()
+                write_atomic(folder / 'images' / name, image)
                 new_ids[row['id']] = len(images)
                 images.append({**row, 'id': len(images), 'file_name': name})
         for row in content['annotations']:

@@ -18,6 +18,7 @@ from synth_detect_ros.files import (
     read_image,
     write_atomic,
 )
+from synth_detect_ros.folders import remove_leftovers
 from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.report.overlay import draw_detections
 
@@ -51,6 +52,7 @@ def detect_files(
     """
     files = _find_images(images)
     make_folder(out)
+    remove_leftovers(out)
     content, broken = _detect_all(predictor, files, out, score_threshold, progress)
     write_atomic(out / RESULTS_FILE, (json.dumps(content) + '\n').encode())
     if broken:

@@ -17,6 +17,7 @@ from synth_detect_ros.config import CaptureConfig
 from synth_detect_ros.dataset.backgrounds import BackgroundWriter, FrameRecord, read_background_set
 from synth_detect_ros.dataset.capture import FrameSelector
 from synth_detect_ros.errors import MessageError
+from synth_detect_ros.folders import FolderLock
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.images.depth import BitDepth
 from synth_detect_ros.nodes import conversions, topics
@@ -43,6 +44,7 @@ class SynthesizeNode(Node):
         self._config = config = read_parameters(self, CaptureConfig)
         self._render_config = read_render_config(config) if config.render else None
         config.require('out')
+        self._lock = FolderLock(Path(config.out))
         self._writer = BackgroundWriter(Path(config.out), config.format)
         self._selector = self._resume()
         self._depth = BitDepth(config.bits)
@@ -65,6 +67,7 @@ class SynthesizeNode(Node):
         """End the rendering first; what is on disk stays, and the next start resumes."""
         if self._job:
             self._job.stop()
+        self._lock.release()
         super().destroy_node()
 
     def _resume(self) -> FrameSelector:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from synth_detect_ros.compute.core_assignment import ONE_THREAD
+from synth_detect_ros.compute.interrupts import linger, serve_parent
 from synth_detect_ros.compute.workers import environment
 from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.dataset.generated import start_process
@@ -56,8 +56,9 @@ def load_batches(
 
 
 def _start_loader(_: int) -> None:
-    """Leave Ctrl-C, which a terminal sends to all processes, to the one that trains."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals that all processes get to the one that trains, and end with it."""
+    serve_parent()
+    linger()
 
 
 def _start_rendering_loader(number: int) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from synth_detect_ros.config.detectors import translate_detector
 from synth_detect_ros.config.options import build, read_mapping, to_mapping
 from synth_detect_ros.detectors.detector import Detector
 from synth_detect_ros.errors import ConfigError, StorageError, TrainingError
+from synth_detect_ros.files import whole_file
+from synth_detect_ros.training.seal import check_seal, seal
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ def read_progress(out: Path) -> Progress:
 def _readable(path: Path) -> Iterator[None]:
     """Say of a checkpoint that cannot be used what it is and what to do."""
     try:
+        check_seal(path)
         yield
     except OSError:
         raise
@@ -88,10 +91,10 @@ def refuse_other_run(config: TrainConfig) -> None:
         ConfigError: it holds another run.
     """
     stored = Path(config.out) / CONFIG
-    if not stored.is_file():
-        return
     mine = _flat(to_mapping(config))
-    begun = read_mapping(stored)
+    begun = _begun_with(stored, list(mine))
+    if begun is None:
+        return
     if isinstance(begun.get('detector'), dict):
         begun['detector'] = translate_detector(begun['detector'])
     theirs = _flat(to_mapping(build(TrainConfig, begun, str(stored))))
@@ -107,6 +110,33 @@ def refuse_other_run(config: TrainConfig) -> None:
         )
 
 
+def _begun_with(stored: Path, names: Sequence[str]) -> dict[str, Any] | None:
+    """Return the options that a run was begun with; None when nobody knows, or it is none yet.
+
+    Where train.yaml is empty or cut, as a run that was killed may have left it, those in the
+    checkpoint count.
+
+    Args:
+        stored: train.yaml.
+        names: dotted names of all options, in their order.
+    """
+    checkpoint = stored.with_name(CHECKPOINT)
+    if not stored.is_file() and not checkpoint.is_file():
+        return None
+    text = stored.read_bytes() if stored.is_file() else b''
+    with suppress(ConfigError):
+        begun = read_mapping(stored) if text.endswith(b'\n') else {}
+        found = list(_flat(begun))
+        if not (len(found) < len(names) and found == names[: len(found)]):
+            return begun
+    if not checkpoint.is_file():
+        return None
+    with _readable(checkpoint):
+        state = torch.load(checkpoint, map_location='cpu', weights_only=True, mmap=True)
+    logger.warning('%s is not whole; its checkpoint is', stored)
+    return dict(state['config']) if 'config' in state else None
+
+
 def _flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     """Return the values of nested mappings by their dotted names."""
     flat: dict[str, Any] = {}
@@ -117,7 +147,10 @@ def _flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 
 
 def save_checkpoint(
-    out: Path, detector: Detector, optimizer: torch.optim.Optimizer, progress: Progress
+    config: TrainConfig,
+    detector: Detector,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
 ) -> None:
     """Write what a run goes on from; the checkpoint before stays whole until this one is.
 
@@ -128,13 +161,14 @@ def save_checkpoint(
         'model': detector.state_dict(),
         'optimizer': optimizer.state_dict(),
         'progress': dict(vars(progress)),
+        'config': to_mapping(config),
     }
-    path = out / CHECKPOINT
-    temporary = path.with_suffix('.tmp')
+    path = Path(config.out) / CHECKPOINT
     try:
-        torch.save(state, temporary)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # PyTorch's writer raises RuntimeError
+        with whole_file(path) as file:
+            torch.save(state, file)
+            seal(file)
+    except RuntimeError as error:  # PyTorch's writer raises it
         raise StorageError(f'{path}: the checkpoint cannot be written: {error}') from error
 
 

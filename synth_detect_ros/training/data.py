@@ -118,10 +118,11 @@ def _generated(config: TrainConfig) -> TrainingData:
 
 def _claim(path: Path, record: Mapping[str, Any]) -> None:
     """Keep the record of the generator with the run; refuse to go on with another one."""
-    if not path.is_file():
+    known = _fingerprint(path)
+    if known is None:
         make_folder(path.parent)
         write_atomic(path, yaml.safe_dump(dict(record), sort_keys=False).encode())
-    elif _fingerprint(path) != record['fingerprint']:
+    elif known != record['fingerprint']:
         raise ConfigError(
             f'{path.parent} holds a run on images of another configuration, of changed CAD files '
             'or backgrounds, or of another version. Choose another out, or remove it.'
@@ -129,6 +130,9 @@ def _claim(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def _fingerprint(path: Path) -> object:
+    """Return the fingerprint in the record; None where that is missing, empty or cut off."""
+    if not path.is_file() or not path.read_bytes().endswith(b'\n'):
+        return None
     record = read_yaml(path, TrainingError)
     return record.get('fingerprint') if isinstance(record, dict) else None
 

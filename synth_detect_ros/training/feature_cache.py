@@ -17,6 +17,7 @@ import torch
 
 from synth_detect_ros.errors import StorageError
 from synth_detect_ros.files import make_folder, write_atomic
+from synth_detect_ros.folders import remove_leftovers
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class FeatureCache:
         self._sizes = [math.prod(shape) for shape in shapes]
         self._entry_bytes = sum(self._sizes) * dtype.itemsize
         make_folder(folder)
+        remove_leftovers(folder)
         missing = entries - sum(entry in self for entry in range(entries))
         logger.info(
             'feature cache %s: %d entries of %.2f MB, %.2f GB, %d to be computed',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from synth_detect_ros.errors import StorageError
-from synth_detect_ros.files import not_written, write_atomic
+from synth_detect_ros.files import append_line, not_written, write_atomic
 
 VALIDATION = ('AP', 'AP50', 'AP75', 'AR100')
 
@@ -78,22 +79,28 @@ def _written(path: Path) -> Iterator[None]:
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:
     """Add a row to a CSV file; its columns are those of the first row."""
-    with _written(path), path.open('a+', newline='') as file:
-        file.seek(0)
-        header = next(csv.reader(file), None)
-        writer = csv.DictWriter(file, header or list(row), extrasaction='ignore')
-        if header is None:
-            writer.writeheader()
-        writer.writerow(row)
+    header, text = None, io.StringIO(newline='')
+    if path.is_file():
+        with path.open(newline='', errors='replace') as file:
+            header = next(csv.reader(file), None)
+    writer = csv.DictWriter(text, header or list(row), extrasaction='ignore')
+    if header is None:
+        writer.writeheader()
+    writer.writerow(row)
+    append_line(path, text.getvalue().encode())
 
 
 def _truncate(path: Path, step: int) -> None:
+    """Keep the rows up to a step that are whole; nothing of a file that lost its first line."""
     if not path.exists():
         return
     if not path.is_file():
         raise StorageError(f'{path}: wanted a file of the log, and it is none. Remove it.')
-    # None if the run was killed early; a damaged row is dropped, or read as it is.
-    lines = path.read_text(errors='replace').splitlines(keepends=True)
-    rows = [(line.partition(',')[0], line) for line in lines[1:]]
-    kept = [line for number, line in rows if number.isdigit() and int(number) <= step]
-    write_atomic(path, ''.join(lines[:1] + kept).encode())
+    # None if the run was killed early; a row that a full disk cut has fewer columns or no end.
+    lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b'\n')]
+    header = lines[0] if lines and lines[0].startswith(b'step,') and b'\0' not in lines[0] else b''
+    columns = header.count(b',')
+    rows = [(line.partition(b',')[0], line) for line in lines[1:] if line.count(b',') == columns]
+    kept = [line for number, line in rows if number.isdigit() and int(number[:18]) <= step]
+    text = b''.join([header, *kept]) if header else b''
+    write_atomic(path, text.decode(errors='replace').encode())

@@ -29,6 +29,7 @@ from synth_detect_ros.detectors.extractors.freezing import FreezeReport, apply_f
 from synth_detect_ros.devices import choose_device
 from synth_detect_ros.errors import TrainingError
 from synth_detect_ros.files import make_folder, write_atomic
+from synth_detect_ros.folders import FolderLock, settle_folder
 from synth_detect_ros.training.batches import load_batches, prefetch, to_device
 from synth_detect_ros.training.cached_training import CachedFeatures, FeatureBatch
 from synth_detect_ros.training.checkpoint import (
@@ -110,11 +111,18 @@ def train(config: TrainConfig, report: Callable[[Progress], None] | None = None)
         DatasetError: the data set is missing, empty or broken.
         FreezeError: random weights would be frozen.
         TrainingError: a loss is not finite.
-        StorageError: a checkpoint cannot be written; the last one is intact.
+        StorageError: a checkpoint cannot be written, the last one is intact; or another process
+            trains in `out`.
         KeyboardInterrupt: passed on at the end of a step, after a checkpoint and a bundle were
             written; a second Ctrl-C within the step is passed on at once, and nothing is written.
     """
     config.require('dataset or synthesize', 'out')
+    with FolderLock(Path(config.out)):
+        settle_folder(Path(config.out) / BUNDLE)
+        return _train(config, report)
+
+
+def _train(config: TrainConfig, report: Callable[[Progress], None] | None) -> Path:
     run = _open_run(config)
     with RunLog(run.out, run.progress.step) as log:
         try:
@@ -124,10 +132,10 @@ def train(config: TrainConfig, report: Callable[[Progress], None] | None = None)
         except BrokenStepError:
             raise  # nothing to save
         except KeyboardInterrupt:
-            save_checkpoint(run.out, run.detector, run.optimizer, run.progress)
+            save_checkpoint(config, run.detector, run.optimizer, run.progress)
             _keep_if_best(run, {})
             raise
-    save_checkpoint(run.out, run.detector, run.optimizer, run.progress)
+    save_checkpoint(config, run.detector, run.optimizer, run.progress)
     return run.out / BUNDLE
 
 
@@ -160,7 +168,7 @@ def _fit(run: TrainingRun, log: RunLog, report: Callable[[Progress], None]) -> N
                     log.step(progress.step, progress.elapsed_s, progress.losses, progress.lr)
             _validate_if_due(run, log)
             if progress.step % config.checkpoint_every == 0:
-                save_checkpoint(run.out, detector, optimizer, progress)
+                save_checkpoint(config, detector, optimizer, progress)
             report(progress)
 
 

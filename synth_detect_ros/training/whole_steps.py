@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from synth_detect_ros.compute.interrupts import INTERRUPTS
+
 logger = logging.getLogger(__name__)
 
 
@@ -20,8 +22,8 @@ class BrokenStepError(KeyboardInterrupt):
 def uninterrupted() -> Iterator[None]:
     """Let Ctrl-C wait for the end of the block; a second one leaves the block at once.
 
-    This holds for the signals that raise KeyboardInterrupt in Python's own way: SIGINT, and
-    SIGTERM where the program wants it so. Other handlers are left alone. Signals arrive in the
+    This holds for the signals that raise KeyboardInterrupt in Python's own way: SIGINT, and those
+    of `ending_like_ctrl_c`. Other handlers are left alone. Signals arrive in the
     main thread only; in another one nothing has to wait.
 
     Raises:
@@ -39,8 +41,7 @@ def uninterrupted() -> Iterator[None]:
 
     raising, deferred = signal.default_int_handler, list[signal.Signals]()
     if threading.current_thread() is threading.main_thread():
-        known = signal.SIGINT, signal.SIGTERM
-        deferred = [number for number in known if signal.getsignal(number) is raising]
+        deferred = [number for number in INTERRUPTS if signal.getsignal(number) is raising]
     try:
         for number in deferred:
             signal.signal(number, wait)

@@ -140,7 +140,7 @@ def test_full_disk_loses_nothing_that_was_written(tmp_path, full_disk):
 def test_record_that_cannot_be_written_leaves_the_frame(tmp_path):
     writer = BackgroundWriter(tmp_path, 'png')
     (tmp_path / 'frames.jsonl').mkdir()
-    with pytest.raises(StorageError, match='frames are intact'):
+    with pytest.raises(StorageError, match='What was written before is intact'):
         writer.add(picture(0), RECORD)
     assert len(read_background_set(tmp_path)) == 1
 

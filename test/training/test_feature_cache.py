@@ -81,7 +81,7 @@ def test_entry_has_its_name_only_after_its_data_are_on_the_disk(tmp_path, monkey
     cache, seen = opened(tmp_path), []
     monkeypatch.setattr(os, 'fsync', lambda _: seen.append(present(cache)))
     cache.put(1, maps())
-    assert seen == [[]]
+    assert seen == [[], [1]]  # its data, then its name
     assert present(cache) == [1]
 
 

@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from synth_detect_ros.files import make_folder, write_atomic
+from synth_detect_ros.folders import remove_leftovers
 from synth_detect_ros.rendering.meshes.cad_file import hash_file, load_mesh
 from synth_detect_ros.rendering.meshes.formats.sources import find_source
 from synth_detect_ros.rendering.meshes.levels import with_levels
@@ -122,6 +123,7 @@ def _write(entry: Path, mesh: Mesh) -> None:
     }
     try:
         make_folder(entry.parent)
+        remove_leftovers(entry.parent)
         write_atomic(entry, save(tensors, {'facts': json.dumps(facts)}))
         for old in sorted(entry.parent.glob('*.safetensors'), key=os.path.getmtime)[:-KEPT]:
             old.unlink(missing_ok=True)
