@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,10 +19,18 @@ from numpy.typing import NDArray
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
+from synth_detect_ros.dataset.coco_rows import (
+    check_annotation,
+    check_id,
+    check_image,
+    completed,
+)
 from synth_detect_ros.documents import read_json
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.geometry.boxes import area, xywh_from_xyxy
 from synth_detect_ros.structures import Detections
+
+logger = logging.getLogger(__name__)
 
 # Beside the annotation file of a data set as long as that is not written.
 PARTS_FOLDER = 'parts'
@@ -39,7 +48,9 @@ def read_coco(path: Path) -> dict[str, Any]:
         path: JSON file with `images`, `annotations` and `categories`.
 
     Returns:
-        The file's mapping; every annotation points at an image and a category that exist.
+        The file's mapping; every annotation points at an image and a category that exist, has
+        an id, `iscrowd` and `area`, and its box is clipped to the image. Those whose box has no
+        area then are left out, which is logged; crowds stay.
 
     Raises:
         DatasetError: the file is missing, no JSON, no COCO, contradicts itself, or lists no image
@@ -52,7 +63,7 @@ def read_coco(path: Path) -> dict[str, Any]:
         )
     content = read_json(path, DatasetError)
     _check_coco(content, str(path))
-    return dict(content)
+    return {**content, 'annotations': _annotations(content, str(path))}
 
 
 def quiet_coco(content: dict[str, Any]) -> COCO:
@@ -145,33 +156,53 @@ def _check_coco(content: Any, source: str) -> None:
                 raise DatasetError(f'{source}: {part}[{index}] has no {", ".join(missing)}')
         if not rows and part != 'annotations':
             raise DatasetError(f'{source}: the list {part} is empty')
-    image_ids = _unique(content['images'], 'id', f'{source}: images')
-    category_ids = _unique(content['categories'], 'id', f'{source}: categories')
+    for part in ('images', 'categories'):
+        for index, row in enumerate(content[part]):
+            check_id(row['id'], f'{source}: {part}[{index}]')
+        _unique(content[part], 'id', f'{source}: {part}')
+    for index, row in enumerate(content['categories']):
+        if not isinstance(row['name'], str) or not row['name'].strip():
+            raise DatasetError(f'{source}: categories[{index}]: wanted a name')
     _unique(content['categories'], 'name', f'{source}: categories')
-    for index, row in enumerate(content['annotations']):
-        _check_annotation(row, image_ids, category_ids, f'{source}: annotations[{index}]')
+    for index, row in enumerate(content['images']):
+        check_image(row, f'{source}: images[{index}]')
 
 
-def _unique(rows: Sequence[Mapping[str, Any]], key: str, source: str) -> set[Any]:
-    values = {row[key] for row in rows}
-    if len(values) != len(rows):
+def _annotations(content: Mapping[str, Any], source: str) -> list[dict[str, Any]]:
+    """Return the annotations, checked and completed, without those that show nothing.
+
+    Raises:
+        DatasetError: see `read_coco`.
+    """
+    rows = content['annotations']
+    sizes = {row['id']: (row['width'], row['height']) for row in content['images']}
+    categories = {row['id'] for row in content['categories']}
+    if not any('id' in row for row in rows):
+        rows = [{'id': 1 + index, **row} for index, row in enumerate(rows)]
+    kept, clipped = [], 0
+    for index, row in enumerate(rows):
+        place = f'{source}: annotations[{index}]'
+        for key, known in (('image_id', sizes), ('category_id', categories)):
+            check_id(row[key], f'{place}: {key}')
+            if row[key] not in known:
+                part = 'images' if known is sizes else 'categories'
+                raise DatasetError(f'{place}: {key} {row[key]} is not among the {part}')
+        check_id(row.get('id'), place)
+        check_annotation(row, sizes[row['image_id']], place)
+        whole = completed(row, sizes[row['image_id']])
+        clipped += whole['bbox'] is not row['bbox']
+        if whole['iscrowd'] or min(whole['bbox'][2:]) > 0:
+            kept.append(whole)
+    _unique(rows, 'id', f'{source}: annotations')
+    if clipped or len(kept) < len(rows):
+        logger.warning(
+            '%s: %d boxes reach over the border of their image and are clipped; %d of %d '
+            'annotations without an area inside of it are left out',
+            source, clipped, len(rows) - len(kept), len(rows),
+        )  # fmt: skip
+    return kept
+
+
+def _unique(rows: Sequence[Mapping[str, Any]], key: str, source: str) -> None:
+    if len({row[key] for row in rows}) != len(rows):
         raise DatasetError(f'{source}: every {key} must be there once; some are repeated')
-    return values
-
-
-def _check_annotation(
-    row: Mapping[str, Any], image_ids: set[Any], category_ids: set[Any], source: str
-) -> None:
-    if row['image_id'] not in image_ids:
-        raise DatasetError(f'{source}: image_id {row["image_id"]} is not among the images')
-    if row['category_id'] not in category_ids:
-        raise DatasetError(
-            f'{source}: category_id {row["category_id"]} is not among the categories'
-        )
-    box = row['bbox']
-    if not (isinstance(box, list) and len(box) == 4 and all(_is_number(v) for v in box)):
-        raise DatasetError(f'{source}: wanted bbox [x, y, width, height], got {box!r}')
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

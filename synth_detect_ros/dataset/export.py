@@ -48,6 +48,8 @@ def export(config: ExportConfig) -> Path:
     config.require('dataset', 'out')
     folder, out = Path(config.dataset), Path(config.out)
     coco = read_coco(folder / COCO_FILE)
+    # Neither format knows crowds.
+    coco['annotations'] = [row for row in coco['annotations'] if not row['iscrowd']]
     if out.exists():
         raise DatasetError(f'{out} exists already. Give a new folder.')
     with whole_folder(out) as partial:

@@ -33,6 +33,7 @@ class LabelledImages:
         folder: where the images lie.
         classes: class names.
         names: (I,) file names.
+        sizes: (I, 2) int32 width and height of the images [px], as the annotations have them.
         first: (I + 1,) image i owns rows first[i] to first[i + 1] of the next arrays.
         labels: (N,) int64 class indices.
         boxes: (N, 4) float32 boxes [px, edges].
@@ -42,6 +43,7 @@ class LabelledImages:
     folder: Path
     classes: tuple[str, ...]
     names: NDArray[np.bytes_]
+    sizes: NDArray[np.int32]
     first: NDArray[np.int64]
     labels: NDArray[np.int64]
     boxes: NDArray[np.float32]
@@ -58,7 +60,7 @@ class LabelledImages:
 
 
 def read_labelled(images: Path, annotations: Path) -> LabelledImages:
-    """Read a COCO annotation file; crowds and boxes without an area are left out.
+    """Read a COCO annotation file; crowds are left out.
 
     Args:
         images: folder of the image files.
@@ -70,11 +72,7 @@ def read_labelled(images: Path, annotations: Path) -> LabelledImages:
     content = read_coco(annotations)
     categories = sorted(content['categories'], key=lambda category: category['id'])
     labels = {category['id']: label for label, category in enumerate(categories)}
-    rows = by_image(
-        row
-        for row in content['annotations']
-        if not row.get('iscrowd') and min(row['bbox'][2:]) > 0
-    )
+    rows = by_image(row for row in content['annotations'] if not row['iscrowd'])
     groups = [rows[image['id']] for image in content['images']]
     flat = [row for group in groups for row in group]
     masks = [json.dumps(r['segmentation']) if r.get('segmentation') else '' for r in flat]
@@ -82,6 +80,7 @@ def read_labelled(images: Path, annotations: Path) -> LabelledImages:
         folder=images,
         classes=tuple(category['name'] for category in categories),
         names=np.array([image['file_name'].encode() for image in content['images']]),
+        sizes=np.array([[i['width'], i['height']] for i in content['images']], np.int32),
         first=np.concatenate([[0], np.cumsum([len(group) for group in groups])]).astype(np.int64),
         labels=np.array([labels[r['category_id']] for r in flat], np.int64),
         boxes=xyxy_from_xywh([r['bbox'] for r in flat]).astype(np.float32),
@@ -127,9 +126,18 @@ class TrainingSet(Dataset[Item]):
 
     def __getitem__(self, key: int) -> Item:
         """Return image and target; `key` counts on through the epochs: key = e * len + k."""
-        image = read_image(self.path(key))
+        image = self._read(key)
         target = self.target(key, (image.shape[0], image.shape[1]))
         return self._change(key).image(image), target
+
+    def _read(self, key: int) -> NDArray[np.uint8]:
+        image, size = read_image(self.path(key)), self.images.sizes[self._row(key)].tolist()
+        if image.shape[1::-1] != tuple(size):
+            raise DatasetError(
+                f'{self.path(key)}: wanted {size[0]}x{size[1]} pixels, as its annotations say, '
+                f'got {image.shape[1]}x{image.shape[0]} (turned as its EXIF data say)'
+            )
+        return image
 
     def path(self, key: int) -> Path:
         """Return the file of an image."""

@@ -24,7 +24,9 @@ def write(tmp_path, value):
 
 
 def test_a_file_is_read_as_it_was_written(tmp_path):
-    assert read_coco(write(tmp_path, content())) == content()
+    wanted = content()
+    wanted['annotations'][0] |= {'area': 4, 'iscrowd': 0}
+    assert read_coco(write(tmp_path, content())) == wanted
 
 
 def test_no_annotations_are_legal(tmp_path):
@@ -132,3 +134,62 @@ def test_masks_are_encoded_as_pycocotools_does(mask):
         whole[:] = False
         whole[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
         assert encode_mask(mask, x, y, whole.shape) == encode_mask(whole)
+
+
+BAD_VALUES = {
+    'id of a category that is text': ('categories', 'id', '1'),
+    'id of an image beyond 64 bits': ('images', 'id', 2**64),
+    'id that is true': ('images', 'id', True),
+    'file outside': ('images', 'file_name', '../a.png'),
+    'file outside, as Windows writes it': ('images', 'file_name', '..\\a.png'),
+    'file from the root': ('images', 'file_name', '/etc/passwd'),
+    'file of a drive': ('images', 'file_name', 'C:\\a.png'),
+    'file that is a number': ('images', 'file_name', 1),
+    'no width': ('images', 'width', 0),
+    'width that is no whole number': ('images', 'width', 4.5),
+    'box that is no number': ('annotations', 'bbox', [0, 0, float('nan'), 1]),
+    'endless box': ('annotations', 'bbox', [0, 0, float('inf'), 1]),
+    'polygon of two points': ('annotations', 'segmentation', [[0, 0, 1, 1]]),
+    'odd polygon': ('annotations', 'segmentation', [[0, 0, 1, 1, 2, 2, 3]]),
+    'polygon of text': ('annotations', 'segmentation', [['a'] * 6]),
+    'runs of another size': ('annotations', 'segmentation', {'size': [9, 9], 'counts': [81]}),
+    'runs beyond the image': ('annotations', 'segmentation', {'counts': [10**9]}),
+    'negative runs': ('annotations', 'segmentation', {'counts': [-1, 1]}),
+    'packed runs that go on': ('annotations', 'segmentation', {'counts': 'P'}),
+    'packed runs beyond the image': ('annotations', 'segmentation', {'counts': 'PPPPPP5'}),
+    'crowd of two': ('annotations', 'iscrowd', 2),
+    'area that is text': ('annotations', 'area', 'x'),
+}
+
+
+@pytest.mark.parametrize('name', BAD_VALUES)
+def test_what_later_code_would_stumble_over_is_refused_by_its_place(tmp_path, name):
+    part, key, value = BAD_VALUES[name]
+    wrong = content()
+    if key == 'segmentation' and isinstance(value, dict):
+        image = wrong['images'][0]
+        value = {'size': [image['height'], image['width']], **value}
+    wrong[part][0][key] = value
+    with pytest.raises(DatasetError, match=rf'{part}\[0\]'):
+        read_coco(write(tmp_path, wrong))
+
+
+def test_packed_and_plain_runs_of_the_image_are_read(tmp_path):
+    right, rng = content(), np.random.default_rng(0)
+    image = right['images'][0]
+    size = [image['height'], image['width']]
+    for mask in (np.zeros(size, bool), np.ones(size, bool), *(rng.random((9, *size)) < 0.4)):
+        right['annotations'][0]['segmentation'] = encode_mask(mask)
+        row = read_coco(write(tmp_path, right))['annotations'][0]
+        assert row['segmentation'] == encode_mask(mask)
+
+
+def test_boxes_are_clipped_and_those_without_area_left_out(tmp_path, caplog):
+    right = content()
+    row, image = right['annotations'][0], right['images'][0]
+    width, height = image['width'], image['height']
+    boxes = [[-2, -1, width + 9, height + 9], [width + 1, 0, 5, 5], [1, 1, 0, 1]]
+    right['annotations'] = [{**row, 'id': i + 1, 'bbox': box} for i, box in enumerate(boxes)]
+    found = read_coco(write(tmp_path, right))['annotations']
+    assert [r['bbox'] for r in found] == [[0, 0, width, height]]
+    assert '2 of 3 annotations' in caplog.text

@@ -326,7 +326,7 @@ def test_broken_checkpoint_is_refused(tmp_path):
 def test_missing_dataset_and_options_are_named(tmp_path):
     with pytest.raises(ConfigError, match='train needs dataset or synthesize: give it'):
         train(train_config('', tmp_path / 'run'))
-    with pytest.raises(DatasetError, match='no such annotation file'):
+    with pytest.raises(DatasetError, match='no such file'):
         train(train_config(tmp_path, tmp_path / 'run'))
 
 
