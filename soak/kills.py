@@ -126,7 +126,7 @@ class Trial:
 def last_line(process: Process) -> str:
     """Return the last line that a process wrote."""
     lines = process.output.strip().splitlines()
-    return lines[-1][-300:] if lines else '(no output)'
+    return lines[-1][:1000] if lines else '(no output)'
 
 
 def _in_process(check: Callable[[], object], log: Path) -> str:

@@ -125,7 +125,7 @@ def test_a_full_disk_is_said(labelled, monkeypatch):
         raise StorageError(28, f'{path} cannot be written')
 
     monkeypatch.setattr(module, 'write_atomic', full)
-    with pytest.raises(StorageError, match=r'metrics\.json cannot be written'):
+    with pytest.raises(StorageError, match=r'cannot be written'):
         evaluate(labelled)
 
 

@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 
-from synth_detect_ros.dataset.coco import read_coco
 from synth_detect_ros.errors import DatasetError, StorageError
 from synth_detect_ros.inference.detect_files import detect_files
 from synth_detect_ros.structures import Detections
@@ -35,7 +34,7 @@ def test_every_image_gets_a_picture_and_an_entry(tmp_path):
     folder = write_images(tmp_path / 'in', 'b.png', 'a.jpg')
     calls = []
     path = detect_files(FindsOne(), [folder], tmp_path / 'out', 0.5, lambda *a: calls.append(a))
-    content = read_coco(path)
+    content = json.loads(path.read_text())
     assert [row['file_name'] for row in content['images']] == [
         str(folder / 'a.jpg'),
         str(folder / 'b.png'),
