@@ -151,9 +151,8 @@ def orphans(besides: tuple[int, ...] = (), grace: float = GRACE) -> list[str]:
     """
     end = time.monotonic() + grace
     while left := [pid for pid in _children() if pid not in besides]:
-        for pid in left:
-            os.waitpid(pid, os.WNOHANG)
-        if time.monotonic() > end:
+        left = [pid for pid in left if os.waitpid(pid, os.WNOHANG)[0] == 0]
+        if left and time.monotonic() > end:
             lines = [_command_line(pid) for pid in left]
             for pid in left:
                 os.kill(pid, signal.SIGKILL)
