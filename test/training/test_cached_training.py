@@ -1,5 +1,6 @@
 """Training on kept features: the same losses, nothing decoded twice, nothing mixed up."""
 
+import json
 import shutil
 
 import cv2
@@ -182,7 +183,18 @@ def test_images_of_several_sizes_are_refused(tmp_path, weights):
     folder = write_dataset(tmp_path / 'set', COUNT)
     path = folder / 'images' / '000004.png'
     cv2.imwrite(str(path), cv2.imread(str(path))[:, :100])
+    content = json.loads((folder / 'annotations.json').read_text())
+    content['images'][4]['width'] = 100
+    (folder / 'annotations.json').write_text(json.dumps(content))
     with pytest.raises(DatasetError, match=r'000004\.png has 100x96 pixels, others 128x96'):
+        train(config(folder, tmp_path / 'run', weights, 'float16'))
+
+
+def test_an_image_of_another_size_than_its_annotations_say_is_refused(tmp_path, weights):
+    folder = write_dataset(tmp_path / 'set', COUNT)
+    path = folder / 'images' / '000004.png'
+    cv2.imwrite(str(path), cv2.imread(str(path))[:, :100])
+    with pytest.raises(DatasetError, match=r'000004\.png: wanted 128x96 pixels.*got 100x96'):
         train(config(folder, tmp_path / 'run', weights, 'float16'))
 
 
