@@ -38,7 +38,7 @@ def check_image(row: Mapping[str, Any], source: str) -> None:
     if not isinstance(name, str) or not name or '\0' in name:
         raise DatasetError(f'{source}: wanted file_name as text, got {_shown(name)}')
     path = PurePosixPath(name.replace('\\', '/'))
-    if path.is_absolute() or '..' in path.parts or ':' in path.parts[0]:
+    if not path.parts or path.is_absolute() or '..' in path.parts or ':' in path.parts[0]:
         raise DatasetError(
             f'{source}: file_name {_shown(name)} leads out of the folder of the images. Give '
             'names inside of it.'
