@@ -150,7 +150,7 @@ def orphans(besides: tuple[int, ...] = (), grace: float = GRACE) -> list[str]:
         grace: time they have [s].
     """
     end = time.monotonic() + grace
-    while left := [pid for pid in _children() if pid not in besides]:
+    while left := [pid for pid in children() if pid not in besides]:
         left = [pid for pid in left if os.waitpid(pid, os.WNOHANG)[0] == 0]
         if left and time.monotonic() > end:
             lines = [_command_line(pid) for pid in left]
@@ -162,7 +162,8 @@ def orphans(besides: tuple[int, ...] = (), grace: float = GRACE) -> list[str]:
     return []
 
 
-def _children() -> list[int]:
+def children() -> list[int]:
+    """Return the processes that this one started, or adopted, and that have not been reaped."""
     me = os.getpid()
     return [int(pid) for pid in Path(f'/proc/{me}/task/{me}/children').read_text().split()]
 

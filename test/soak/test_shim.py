@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from soak.processes import Process, orphans
+from soak.processes import Process, children, orphans
 from soak.shim import Plan
 
 CHANGES = """
@@ -100,8 +100,9 @@ def test_orphans_are_found_and_ended(tmp_path: Path) -> None:
 
 
 def test_process_tells_its_status_and_output(tmp_path: Path) -> None:
+    before = tuple(children())  # what other tests keep, such as the tracker of multiprocessing
     process = Process(lambda: sys.stdout.write('hello\n') - 3, tmp_path / 'log')
     assert process.wait(10) == 3 and process.output == 'hello\n'
     crashed = Process(lambda: 1 // 0, tmp_path / 'crash')
     assert crashed.wait(10) == 70 and 'ZeroDivisionError' in crashed.output
-    assert orphans(grace=0) == []
+    assert orphans(before, grace=0) == []
