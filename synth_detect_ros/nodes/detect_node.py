@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -23,7 +22,8 @@ from synth_detect_ros.errors import MessageError, SynthDetectError
 from synth_detect_ros.images.depth import BitDepth
 from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.nodes import conversions
-from synth_detect_ros.nodes.latency import Latency, LatencyWindow
+from synth_detect_ros.nodes.camera.notices import Notices
+from synth_detect_ros.nodes.latency import Latency, LatencyWindow, age_of
 from synth_detect_ros.nodes.lifecycle import survive_impossible_transitions
 from synth_detect_ros.nodes.outputs import Outputs
 from synth_detect_ros.nodes.parameters import apply_changes, declare_parameters, read_parameters
@@ -40,7 +40,7 @@ class DetectNode(LifecycleNode):
     """Detects in the latest image, in a thread of its own, so that the executor never blocks.
 
     configure loads the model, activate subscribes, deactivate unsubscribes, cleanup releases all.
-    An image that cannot be converted is skipped and counted.
+    An image that cannot be converted is skipped and counted; each kind is said once.
 
     Attributes:
         status: exit status of the process; None unless the start failed.
@@ -51,7 +51,7 @@ class DetectNode(LifecycleNode):
         declare_parameters(self, DetectConfig, dynamic=['score_threshold', 'proposals'])
         self.config = read_parameters(self, DetectConfig)
         apply_changes(self, DetectConfig, self._reconfigure)
-        self._latency = LatencyWindow()
+        self._start_counting()
         self._depth = BitDepth(self.config.bits)
         self._last_arrival = 0.0
         self._fault = ''
@@ -71,7 +71,7 @@ class DetectNode(LifecycleNode):
         except (SynthDetectError, RuntimeError, OSError) as error:  # rclpy would swallow it
             self.get_logger().error(f'Not configured: {error}')
             return TransitionCallbackReturn.FAILURE
-        self._latency = LatencyWindow()
+        self._start_counting()
         self._outputs = Outputs(self, self._predictor, publish_json=self.config.publish_json)
         return super().on_configure(state)
 
@@ -117,6 +117,11 @@ class DetectNode(LifecycleNode):
         success = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == success and self.trigger_activate() == success
 
+    def _start_counting(self) -> None:
+        self._latency = LatencyWindow()
+        self._skipped = Notices(self.get_logger().error, 'Image skipped')
+        self._ageless = Notices(self.get_logger().warning, 'Age left out of /diagnostics')
+
     def _load(self) -> Predictor:
         config = self.config
         predictor = Predictor(
@@ -137,6 +142,9 @@ class DetectNode(LifecycleNode):
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
+            for notices in (self._skipped, self._ageless):
+                if notices.total:
+                    self.get_logger().info(notices.summary())
 
     def _release(self) -> None:
         self._stop()
@@ -165,15 +173,15 @@ class DetectNode(LifecycleNode):
         except MessageError as error:
             self._latency.broken()
             self._fault = str(error)
-            self._log_error(f'Image skipped: {error}')
+            self._skipped.add(self._fault)
         except Exception as error:
             if not self.context.ok():  # publishing fails while ROS shuts down
                 return
+            self._latency.broken()
             self._fault = f'{type(error).__name__}: {error}'
-            self._log_error(f'Detection failed: {self._fault}')
-
-    def _log_error(self, text: str) -> None:
-        self.get_logger().error(text, throttle_duration_sec=_PATIENCE_S)
+            self.get_logger().error(
+                f'Detection failed: {self._fault}', throttle_duration_sec=_PATIENCE_S
+            )
 
     def _detect(self, message: Image | CompressedImage, arrived: float) -> None:
         begin = time.perf_counter()
@@ -185,13 +193,15 @@ class DetectNode(LifecycleNode):
         found = time.perf_counter()
         self._outputs.publish(image, detections, message.header)
         end = time.perf_counter()
-        age = self.get_clock().now() - Time.from_msg(message.header.stamp)
+        age, unknown = age_of(message.header.stamp, self.get_clock().now().nanoseconds)
+        if unknown:
+            self._ageless.add(unknown)
         self._latency.processed(
             Latency(
                 inference=1e3 * (found - ready),
                 overhead=1e3 * (ready - begin + end - found),
                 wait=1e3 * (begin - arrived),
-                age=age.nanoseconds / 1e6,
+                age=age,
                 stages=self._predictor.timings,
             )
         )

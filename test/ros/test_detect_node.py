@@ -232,6 +232,48 @@ def test_frames_that_cannot_be_used_are_skipped_and_reported(graph, scene, bundl
     graph.until(lambda: overlays, 'detections')
     graph.until(lambda: diagnostics[-1].status[0].level == b'\x00', 'a good state')
     assert value(diagnostics, 'broken') > 0
+    assert node.output.count('Image skipped: incomplete image') == 1
+    assert node.interrupt() == 0, node.output
+    assert re.search(r'Image skipped: \d+, \d+ times: ', node.output)
+
+
+def test_stamps_of_no_clock_are_passed_on_and_their_age_is_left_out(graph, scene, bundle):
+    stamps = {'now': (0, 0)}
+
+    def spoil(image, info):
+        if stamps['now']:
+            image.header.stamp.sec, image.header.stamp.nanosec = stamps['now']
+        return image, info
+
+    FakeCamera(graph, [scene(0)], CAMERA, spoil=spoil)
+    texts = graph.listen(String, 'detect_node/detections_json')
+    diagnostics = graph.listen(DiagnosticArray, '/diagnostics')
+    node = graph.start(
+        'detect_node', model=bundle, publish_json=True, device='cpu', score_threshold=THRESHOLD
+    )
+
+    def stamped(sec, nanosec):
+        return any(json.loads(t.data)[0]['image_id'] == sec * 10**9 + nanosec for t in texts)
+
+    for stamp, reason in (
+        ((0, 0), 'have no stamp'),
+        ((-1, 0), 'no times'),
+        ((2**31 - 1, 5), 'in the future'),
+        ((10**9, 0), 'in the past'),
+        ((10**9, 2**32 - 1), 'no times'),
+    ):
+        stamps['now'] = stamp
+        graph.until(lambda stamp=stamp: stamped(*stamp), f'detections of {stamp}')
+        graph.until(lambda reason=reason: reason in node.output, reason)
+    graph.until(lambda: value(diagnostics, 'ageless'), 'diagnostics')
+    assert value(diagnostics, 'age_ms') is None
+    assert value(diagnostics, 'inference_ms') > 0
+    assert message(diagnostics) == 'detecting'
+    stamps['now'] = None
+    graph.until(lambda: value(diagnostics, 'age_ms_max') is not None, 'an age')
+    assert 0 < value(diagnostics, 'age_ms_max') < 60_000
+    assert node.output.count('Age left out of /diagnostics: images have no stamp') == 1
+    assert 'Detection failed' not in node.output
 
 
 def test_truncated_bundle_ends_the_node_with_a_message(capfd, tmp_path, bundle):
