@@ -176,6 +176,17 @@ class BackgroundWriter:
         """Frames of the set, those of former runs included."""
         return tuple(self._paths)
 
+    def camera(self) -> Camera | None:
+        """Return the intrinsics in camera.yaml; None without frames or without a whole file.
+
+        Raises:
+            GeometryError: camera.yaml is no calibration.
+        """
+        path = self._folder / CAMERA_FILE
+        if not self._paths or not path.exists() or not path.stat().st_size:
+            return None
+        return read_camera(path)
+
     def save_camera(self, camera: Camera) -> None:
         """Write camera.yaml, or check it against the one of a former run.
 

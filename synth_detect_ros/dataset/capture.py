@@ -101,6 +101,6 @@ def _thumbnail(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _sharpness(grey: NDArray[np.uint8]) -> float:
     height, width = grey.shape
     if width > _SHARPNESS_WIDTH:
-        size = (_SHARPNESS_WIDTH, round(height * _SHARPNESS_WIDTH / width))
+        size = (_SHARPNESS_WIDTH, max(1, round(height * _SHARPNESS_WIDTH / width)))
         grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
     return float(cv2.Laplacian(grey, cv2.CV_32F).var())

@@ -27,7 +27,7 @@ from synth_detect_ros.nodes.latency import Latency, LatencyWindow, age_of
 from synth_detect_ros.nodes.lifecycle import survive_impossible_transitions
 from synth_detect_ros.nodes.outputs import Outputs
 from synth_detect_ros.nodes.parameters import apply_changes, declare_parameters, read_parameters
-from synth_detect_ros.nodes.running import run_node
+from synth_detect_ros.nodes.running import log_last, run_node
 from synth_detect_ros.nodes.topics import RELIABLE, every, publisher, subscribe_to_images
 from synth_detect_ros.nodes.worker import LatestOnlyWorker
 
@@ -142,9 +142,7 @@ class DetectNode(LifecycleNode):
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
-            for notices in (self._skipped, self._ageless):
-                if notices.total:
-                    self.get_logger().info(notices.summary())
+            log_last(self, (self._skipped.summary(), self._ageless.summary()))
 
     def _release(self) -> None:
         self._stop()

@@ -48,6 +48,10 @@ class IncompleteImageError(MessageError):
     """Only part of an image arrived; the next one may be complete."""
 
 
+class UnknownEncodingError(MessageError):
+    """No image of this driver can be read, as it is set up."""
+
+
 def decode_pixels(
     data: Any, width: int, height: int, step: int, encoding: str, *, big_endian: bool,
     depth: BitDepth = FULL_RANGE,
@@ -67,7 +71,8 @@ def decode_pixels(
         (H, W, 3) uint8 RGB; for rgb8 without padding it shares the memory of the data.
 
     Raises:
-        MessageError: unknown encoding, or sizes that contradict one another.
+        UnknownEncodingError: it is none of `ENCODINGS`.
+        MessageError: sizes contradict one another.
         IncompleteImageError: the data end before the last row.
 
     Source: sensor_msgs/image_encodings.hpp.
@@ -91,7 +96,7 @@ def decode_pixels(
 def _rows(data: Any, width: int, height: int, step: int, encoding: str) -> NDArray[np.uint8]:
     """Return the bytes of the pixels, (rows, bytes of a row), without padding."""
     if encoding not in ENCODINGS:
-        raise MessageError(
+        raise UnknownEncodingError(
             f'image encoding {encoding!r} is not known. Choose one of {", ".join(ENCODINGS)} in '
             'the camera driver.'
         )

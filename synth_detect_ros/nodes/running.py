@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -53,3 +53,13 @@ def run_node(
             if node is not None:
                 node.destroy_node()
             rclpy.try_shutdown()
+
+
+def log_last(node: Any, texts: Iterable[str]) -> None:
+    """Log what a node has to say while it ends, those texts that are not empty.
+
+    Ctrl-C has shut ROS down by then: a name of its own keeps the words from /rosout, which would
+    complain.
+    """
+    for text in filter(None, texts):
+        get_logger(f'{node.get_name()}.summary').info(text)

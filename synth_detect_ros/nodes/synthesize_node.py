@@ -16,15 +16,12 @@ from std_srvs.srv import Trigger
 from synth_detect_ros.config import CaptureConfig
 from synth_detect_ros.dataset.backgrounds import BackgroundWriter, FrameRecord, read_background_set
 from synth_detect_ros.dataset.capture import FrameSelector
-from synth_detect_ros.errors import MessageError
 from synth_detect_ros.folders import FolderLock
-from synth_detect_ros.geometry.camera import Camera
-from synth_detect_ros.images.depth import BitDepth
 from synth_detect_ros.nodes import conversions, topics
-from synth_detect_ros.nodes.encodings import IncompleteImageError
+from synth_detect_ros.nodes.camera.gate import CameraGate
 from synth_detect_ros.nodes.parameters import declare_parameters, read_parameters
 from synth_detect_ros.nodes.render_job import RenderJob, read_render_config
-from synth_detect_ros.nodes.running import run_node
+from synth_detect_ros.nodes.running import log_last, run_node
 
 _PATIENCE_S = 5.0
 # Between the last frame and the end, so that the answer of capture_now still arrives.
@@ -47,17 +44,19 @@ class SynthesizeNode(Node):
         self._lock = FolderLock(Path(config.out))
         self._writer = BackgroundWriter(Path(config.out), config.format)
         self._selector = self._resume()
-        self._depth = BitDepth(config.bits)
-        self._camera: Camera | None = None
         self._latest: Image | CompressedImage | None = None
-        self._last_image = self._last_info = time.monotonic()
-        self._paused, self._refused, self._broken, self._reason = False, 0, 0, ''
+        self._last_image = self._last_info = self._last_usable = time.monotonic()
+        self._paused, self._refused, self._reason = False, 0, ''
         self._job: RenderJob | None = None
         self.status: int | None = None
         self._diagnostics = topics.publisher(
             self, DiagnosticArray, '/diagnostics', topics.RELIABLE
         )
         self._subscribe()
+        self._gate = CameraGate(
+            config, self._writer.camera(), (self._topic, self._info_topic),
+            self.get_logger().warning,
+        )  # fmt: skip
         for name in ('capture_now', 'pause', 'resume'):
             self.create_service(Trigger, f'~/{name}', getattr(self, f'_on_{name}'))
         topics.every(self, 1.0, self._report)
@@ -65,6 +64,7 @@ class SynthesizeNode(Node):
 
     def destroy_node(self) -> None:
         """End the rendering first; what is on disk stays, and the next start resumes."""
+        log_last(self, (self._gate.images.summary(), self._gate.infos.summary()))
         if self._job:
             self._job.stop()
         self._lock.release()
@@ -90,26 +90,18 @@ class SynthesizeNode(Node):
 
     def _on_info(self, info: CameraInfo) -> None:
         self._last_info = time.monotonic()
-        self._set_camera(conversions.camera_from_message(info, rectified=self._config.rectified))
-
-    def _set_camera(self, camera: Camera) -> None:
-        if camera != self._camera:
-            self._writer.save_camera(camera)
-            self._camera = camera
+        self._gate.hear(info, self._last_info)
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._last_image = time.monotonic()
         self._latest = message
         if self._paused:
             return
-        try:
-            image = self._convert(message)
-        except IncompleteImageError as error:
-            self._broken += 1
-            self.get_logger().warning(f'Image skipped: {error}', throttle_duration_sec=_PATIENCE_S)
+        image = self._gate.read(message, self._last_image)
+        if image is None:
+            self._reason = self._gate.reason
             return
-        if self._camera is None:
-            return
+        self._last_usable = self._last_image
         judgement = self._selector.judge(image, self._last_image)
         self._reason = judgement.reason
         if judgement.keep:
@@ -117,23 +109,12 @@ class SynthesizeNode(Node):
         else:
             self._refused += 1
 
-    def _convert(self, message: Image | CompressedImage) -> NDArray[np.uint8]:
-        """Return the image as RGB; refuse one whose size is not that of the intrinsics."""
-        image = conversions.rgb_from_message(message, self._depth)
-        height, width = image.shape[:2]
-        if self._config.camera_hfov_deg:
-            self._set_camera(Camera.from_fov(width, height, self._config.camera_hfov_deg))
-        if self._camera is not None and self._camera.size != (width, height):
-            raise MessageError(
-                f'{self._topic} has {width}x{height} pixels, but {self._info_topic} describes '
-                f'{self._camera.width}x{self._camera.height}. Use the CameraInfo of the same '
-                'camera and mode, or calibrate this mode.'
-            )
-        return image
-
     def _keep(
         self, image: NDArray[np.uint8], message: Image | CompressedImage, sharpness: float
     ) -> Path:
+        camera = self._gate.camera(self._last_image)
+        self._writer.save_camera(camera)
+        self._gate.keep(camera)
         stamp = message.header.stamp
         record = FrameRecord(
             stamp=stamp.sec + stamp.nanosec * 1e-9,
@@ -168,13 +149,9 @@ class SynthesizeNode(Node):
         if self._latest is None or not self._inputs:
             response.message = f'no image on {self._topic} to keep'
             return response
-        try:
-            image = self._convert(self._latest)
-        except MessageError as error:
-            response.message = str(error)
-            return response
-        if self._camera is None:
-            response.message = f'no CameraInfo on {self._info_topic} so far'
+        image = self._gate.read(self._latest, self._last_image)
+        if image is None:
+            response.message = self._gate.reason
             return response
         sharpness = self._selector.judge(image, time.monotonic()).sharpness
         response.message = f'{self._keep(image, self._latest, sharpness)} kept'
@@ -196,7 +173,8 @@ class SynthesizeNode(Node):
             self.get_logger().warning(text, throttle_duration_sec=_PATIENCE_S)
         values = {
             'kept': len(self._writer.paths), 'wanted': self._config.count,
-            'refused': self._refused, 'broken': self._broken,
+            'refused': self._refused, 'broken': self._gate.images.total,
+            'broken_infos': self._gate.infos.total,
         }  # fmt: skip
         if self._job:
             job = self._job
@@ -211,7 +189,8 @@ class SynthesizeNode(Node):
         now = time.monotonic()
         if now - self._last_image > _PATIENCE_S:
             return 'warn', f'no image on {self._topic}: is the camera running, is this its topic?'
-        if self._camera is None and now - self._last_info > _PATIENCE_S:
+        known = self._gate.camera(now) is not None
+        if not known and now - self._last_info > _PATIENCE_S and not self._config.camera_hfov_deg:
             return 'warn', (
                 f'images, but no CameraInfo on {self._info_topic}, so no frame is kept: remap '
                 'camera_info to the topic of the driver, or set camera_hfov_deg'
@@ -219,6 +198,8 @@ class SynthesizeNode(Node):
         text = f'{len(self._writer.paths)} of {self._config.count} frames kept'
         if self._paused:
             text = f'paused, {text}'
+        elif now - self._last_usable > _PATIENCE_S:
+            return 'warn', f'{text}; images come, but none can be used: {self._reason}'
         elif self._reason:
             text = f'{text}; the last frame was left out: {self._reason}'
         return 'ok', text

@@ -71,6 +71,16 @@ def test_sharpness_means_the_same_for_large_frames():
     assert ratio == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ('height', 'width'), [(1, 1), (2, 1), (1, 100_000), (100_000, 1), (3, 40_000)]
+)
+def test_frame_of_any_shape_is_judged(height, width):
+    selector = FrameSelector(CaptureConfig())
+    image = np.full((height, width, 3), 128, np.uint8)
+    assert not selector.judge(image, 0.0).keep
+    selector.add(image, 0.0)
+
+
 def test_real_frames_pass_the_default_thresholds(data_dir):
     backgrounds = read_background_set(data_dir / 'backgrounds' / 'xtion_tabletop')
     selector = FrameSelector(CaptureConfig())

@@ -4,7 +4,12 @@ import pytest
 
 from synth_detect_ros.errors import MessageError
 from synth_detect_ros.images.depth import BitDepth
-from synth_detect_ros.nodes.encodings import ENCODINGS, IncompleteImageError, decode_pixels
+from synth_detect_ros.nodes.encodings import (
+    ENCODINGS,
+    IncompleteImageError,
+    UnknownEncodingError,
+    decode_pixels,
+)
 
 BAYER = {'r': 0, 'g': 1, 'b': 2}
 YUV = ('yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', 'nv21')
@@ -132,7 +137,7 @@ def test_more_than_the_given_white_is_white():
 
 
 def test_unknown_encoding_lists_the_known_ones():
-    with pytest.raises(MessageError, match=r"'jpeg9' is not known\..*bayer_rggb8"):
+    with pytest.raises(UnknownEncodingError, match=r"'jpeg9' is not known\..*bayer_rggb8"):
         decode_pixels(b'', 1, 1, 1, 'jpeg9', big_endian=False)
 
 
@@ -159,6 +164,20 @@ def test_contradicting_sizes_are_refused(width, height, step):
 def test_pixels_that_cannot_have_their_encoding_are_refused():
     with pytest.raises(MessageError, match='3x2 pixels cannot be yuyv'):
         decode_pixels(bytes(12), 3, 2, 6, 'yuyv', big_endian=False)
+
+
+def test_any_contradiction_is_refused_and_nothing_else_raised():
+    rng = np.random.default_rng(0)
+    sizes = [0, 1, 2, 3, 7, 8, 16, 2**15, 2**16 + 1, 2**31, 2**32 - 1]
+    for _ in range(5000):
+        encoding = str(rng.choice([*ENCODINGS, '', '32FC1']))
+        width, height, step = (int(v) for v in rng.choice(sizes, 3))
+        data = bytes(int(rng.choice([0, 1, 64, 1000, 70_000])))
+        try:
+            image = decode_pixels(data, width, height, step, encoding, big_endian=False)
+        except MessageError:
+            continue
+        assert image.shape == (height, width, 3) and image.dtype == np.uint8
 
 
 def test_rgb8_is_not_copied():

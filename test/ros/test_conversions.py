@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from synth_detect_ros.errors import UncalibratedCameraError
+from synth_detect_ros.errors import GeometryError, UncalibratedCameraError
 from synth_detect_ros.files import encode_image
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.nodes import conversions
@@ -101,6 +101,33 @@ def test_roi_and_binning_reach_the_camera():
     message.roi.x_offset, message.roi.width, message.roi.height = 8, 40, 48
     camera = conversions.camera_from_message(message, rectified=False)
     assert camera == Camera.from_fov(64, 48, 60).cropped(8, 0, 40, 48).binned(2, 2)
+
+
+def test_camera_info_of_any_values_is_a_camera_or_no_geometry():
+    rng = np.random.default_rng(0)
+    values = [0.0, 1.0, -1.0, 30.0, 1e3, 1e300, -1e300, np.nan, np.inf]
+    sizes = [0, 1, 8, 64, 2**31, 2**32 - 1]
+    for _ in range(3000):
+        message = conversions.message_from_camera(Camera.from_fov(64, 48, 60), HEADER)
+        for name, count in (('k', 9), ('p', 12), ('d', int(rng.choice([0, 1, 5, 8, 100])))):
+            if rng.integers(2):
+                given = list(getattr(message, name))[:count]
+                number = rng.integers(count + 1)
+                given += [0.0] * (count - len(given))
+                given[:number] = rng.choice(values, number).tolist()
+                setattr(message, name, given)
+        for name in ('width', 'height', 'binning_x', 'binning_y'):
+            if not rng.integers(3):
+                setattr(message, name, int(rng.choice(sizes)))
+        for name in ('x_offset', 'y_offset', 'width', 'height'):
+            if not rng.integers(3):
+                setattr(message.roi, name, int(rng.choice(sizes)))
+        message.distortion_model = str(rng.choice(['plumb_bob', 'equidistant', '', 'other']))
+        try:
+            camera = conversions.camera_from_message(message, rectified=bool(rng.integers(2)))
+        except GeometryError:
+            continue
+        assert camera.width > 0 and camera.height > 0 and np.isfinite(camera.K).all()
 
 
 def test_empty_camera_info_is_uncalibrated():

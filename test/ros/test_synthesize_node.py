@@ -21,6 +21,7 @@ from synth_detect_ros.dataset.backgrounds import (
 )
 from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.geometry.camera import Camera
+from synth_detect_ros.nodes import conversions
 
 pytestmark = pytest.mark.ros
 CAMERA = Camera.from_fov(160, 120, 60.0)
@@ -156,6 +157,72 @@ def test_input_that_can_never_work_ends_with_a_message(graph, scene, tmp_path, s
     assert re.search(message, node.output), node.output
     assert 'Traceback' not in node.output
     assert kept(out) == 0
+
+
+def test_messages_that_contradict_themselves_end_no_capture(graph, scene, tmp_path):
+    """Among good ones; what is kept are the good ones alone."""
+    out, kinds = tmp_path / 'set', iter(range(1000))
+
+    def spoil(image, info):
+        number = next(kinds)
+        if number % 2 or number < 20:
+            return image, info
+        kind = (number // 2) % 6
+        if kind == 0:
+            image.width = 2**32 - 1
+        elif kind == 1:
+            image.height = 0
+        elif kind == 2:
+            image.step = 1
+        elif kind == 3:
+            image.encoding = ''
+        elif kind == 4:
+            info.k = [float('nan')] * 9
+        else:
+            info.width, info.height = 320, 240
+        return image, info
+
+    frames = [scene(i) for i in range(200)]
+    camera = FakeCamera(graph, frames, CAMERA, spoil=spoil)
+    node = graph.start('synthesize_node', out=out, count=1000, min_interval_s=0)
+    graph.until(lambda: kept(out) > 3, 'the first frames')
+    sent = camera.sent
+    graph.until(lambda: camera.sent > sent + 60, 'bad ones among them')
+    before = kept(out)
+    graph.until(lambda: kept(out) > before + 3, 'more frames')
+    assert node.interrupt() == 130
+    backgrounds = read_background_set(out)
+    assert backgrounds.camera == CAMERA
+    assert {backgrounds.read(i).shape for i in range(len(backgrounds))} == {(120, 160, 3)}
+    for text in ('needs rows of', "''", 'K is [[nan'):
+        assert text in node.output
+    assert node.output.count('(said once)') <= 6
+    assert re.search(r'Image skipped: \d+, \d+ times: ', node.output)
+    assert 'Traceback' not in node.output and 'rosout' not in node.output
+
+
+def test_another_camera_ends_the_capture_and_the_first_one_goes_on(graph, scene, tmp_path):
+    out, sent = tmp_path / 'set', {'camera': CAMERA}
+
+    def spoil(image, info):
+        if sent['camera'] == CAMERA:
+            return image, info
+        return image, conversions.message_from_camera(sent['camera'], info.header)
+
+    FakeCamera(graph, [scene(i) for i in range(200)], CAMERA, spoil=spoil)
+    node = graph.start('synthesize_node', out=out, count=1000, min_interval_s=0)
+    graph.until(lambda: kept(out) > 3, 'the first frames')
+    sent['camera'] = Camera.from_fov(160, 120, 61.0)
+    graph.until(lambda: not node.running, 'the end of the capture')
+    assert node.wait() == 1
+    assert re.search(r'another one .*: fx [\d.]+ in place of', node.output), node.output
+    before = kept(out)
+    assert len((out / 'frames.jsonl').read_text().splitlines()) == before
+    sent['camera'] = CAMERA
+    again = graph.start('synthesize_node', out=out, count=before + 2, min_interval_s=0)
+    graph.until(lambda: not again.running, 'the end of the second capture')
+    assert again.wait() == 0
+    assert read_background_set(out).camera == CAMERA and kept(out) == before + 2
 
 
 def test_field_of_view_stands_in_for_a_calibration(graph, scene, tmp_path):
