@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ _ALIASED = 100_000
 # Characters of a number or date in YAML.
 _LONGEST_NUMBER = 100
 _LONGEST_REASON = 200
+# Half of a character, and as JSON writes it; alone it is no text that can be written.
+_HALF = re.compile('[\ud800-\udfff]')
+_ESCAPED_HALF = re.compile(r'\\u[dD][89a-fA-F]')
 # That of UTF-32 begins with that of UTF-16.
 _MARKS = {
     codecs.BOM_UTF8: 'utf-8-sig',
@@ -58,9 +62,15 @@ def read_json(path: Path, error: type[SynthDetectError]) -> Any:
     """
     text = read_text(path, error, JSON_MB, _DEFAULT_JSON_MB)
     try:
-        return json.loads(text)
+        content = json.loads(text)
+        if _ESCAPED_HALF.search(text):
+            json.dumps(content, ensure_ascii=False).encode()  # the quickest way through all of it
+        return content
     except RecursionError:
         raise error(f'{path}: cannot be read as JSON: it is nested too deeply') from None
+    except UnicodeEncodeError as reason:
+        problem = f'\\u{ord(reason.object[reason.start]):04x} is half of a character'
+        raise error(f'{path}: cannot be read as JSON: {problem}') from None
     except ValueError as reason:
         raise error(f'{path}: cannot be read as JSON: {short(reason)}') from reason
 
@@ -187,6 +197,8 @@ class _Loader(yaml.SafeLoader):
         """Return the next single value."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         node: yaml.ScalarNode = super().compose_scalar_node(anchor)
+        if _HALF.search(node.value):
+            self._refuse(f'half of a character in {short(ascii(node.value))}', event)
         if node.tag != self.DEFAULT_SCALAR_TAG and len(node.value) > _LONGEST_NUMBER:
             kind = node.tag.rpartition(':')[2]
             self._refuse(f'a value of type {kind} with {len(node.value)} characters', event)

@@ -31,6 +31,7 @@ _BLOCK = 1 << 20
 IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 # 100 megapixels take 300 MB as RGB; cameras of robots have at most some tens.
 MEGAPIXELS, _DEFAULT_MEGAPIXELS = 'SYNTH_DETECT_MAX_MEGAPIXELS', 128
+_OPENCV_PIXELS = 1 << 30
 
 
 @contextmanager
@@ -189,6 +190,22 @@ def encode_image(image: NDArray[np.uint8], format: str, quality: int = 95) -> by
     return data.tobytes()
 
 
+def check_size(width: int, height: int) -> None:
+    """Refuse an image of so many pixels that one of another size must be meant.
+
+    Raises:
+        ImageLimitError: it has more than the limit, or than OpenCV takes.
+    """
+    most = limit(MEGAPIXELS, _DEFAULT_MEGAPIXELS)
+    if width * height > most * 10**6:
+        raise ImageLimitError(
+            f'{width}x{height} pixels are more than the limit. If that is right, raise '
+            f'{MEGAPIXELS} (now {most}).'
+        )
+    if width * height > _OPENCV_PIXELS:
+        raise ImageLimitError(f'{width}x{height} pixels are more than OpenCV decodes.')
+
+
 def decode_image(data: bytes, depth: BitDepth | None = None) -> NDArray[np.uint8] | None:
     """Decode the content of a PNG or JPEG file.
 
@@ -210,12 +227,7 @@ def decode_image(data: bytes, depth: BitDepth | None = None) -> NDArray[np.uint8
     size = image_size(data)
     if size is None:
         return None
-    most = limit(MEGAPIXELS, _DEFAULT_MEGAPIXELS)
-    if size[0] * size[1] > most * 10**6:
-        raise ImageLimitError(
-            f'{size[0]}x{size[1]} pixels are more than the limit. If that is right, raise '
-            f'{MEGAPIXELS} (now {most}).'
-        )
+    check_size(*size)
     array = np.frombuffer(data, np.uint8)
     try:
         image: NDArray[Any] | None = None

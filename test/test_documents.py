@@ -33,6 +33,7 @@ REFUSED_YAML = {
     'no text': ('1: 2', 'not text'),
     'a list as key': ('? [a]\n: 1', 'not text'),
     'control characters': ('a: \x01', 'not allowed'),
+    'half of a character': ('a: "\\ud800"', 'half of a character'),
     'no YAML': ('a: [1, 2', 'expected'),
     'long key': (f'{"k" * 100_000}: 1\n' * 2, 'characters'),
 }
@@ -70,6 +71,12 @@ def test_text_is_read_in_the_encodings_that_say_what_they_are(
         assert read(file, ConfigError) == {'name': 'Gehäuse 图'}
 
 
+def test_characters_that_json_writes_in_two_halves_are_read(tmp_path: Path) -> None:
+    file = tmp_path / 'a.json'
+    file.write_text('["\\ud83d\\ude00"]')
+    assert read_json(file, ConfigError) == ['\U0001f600']
+
+
 def test_text_in_another_encoding_is_refused_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / 'a'
     file.write_bytes('{"a": 1,\n"name": "Gehäuse"}'.encode('latin-1'))
@@ -78,7 +85,19 @@ def test_text_in_another_encoding_is_refused_with_its_line(tmp_path: Path) -> No
             read(file, DatasetError)
 
 
-@pytest.mark.parametrize('text', ['{' * 9, '[' * 200_000, '9' * 100_000, '', '\0', '{"a": 1} {'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        '{' * 9,
+        '[' * 200_000,
+        '9' * 100_000,
+        '',
+        '\0',
+        '{"a": 1} {',
+        '["\\udFff"]',
+        '{"\\uD800": 1}',
+    ],
+)
 def test_bad_json_is_refused_shortly(tmp_path: Path, text: str) -> None:
     file = tmp_path / 'a.json'
     file.write_text(text)

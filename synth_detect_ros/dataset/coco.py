@@ -11,7 +11,7 @@ import io
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,12 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 
 from synth_detect_ros.dataset.coco_rows import (
-    check_annotation,
     check_id,
     check_image,
-    completed,
+    checked_annotation,
+    shows_something,
 )
+from synth_detect_ros.dataset.values import is_line, shown
 from synth_detect_ros.documents import read_json
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.geometry.boxes import area, xywh_from_xyxy
@@ -49,8 +50,8 @@ def read_coco(path: Path) -> dict[str, Any]:
 
     Returns:
         The file's mapping; every annotation points at an image and a category that exist, has
-        an id, `iscrowd` and `area`, and its box is clipped to the image. Those whose box has no
-        area then are left out, which is logged; crowds stay.
+        an id and `iscrowd`, its box is clipped to the image and its `area` computed. Those whose
+        box has no area then are left out, which is logged; crowds stay.
 
     Raises:
         DatasetError: the file is missing, no JSON, no COCO, contradicts itself, or lists no image
@@ -161,11 +162,16 @@ def _check_coco(content: Any, source: str) -> None:
             check_id(row['id'], f'{source}: {part}[{index}]')
         _unique(content[part], 'id', f'{source}: {part}')
     for index, row in enumerate(content['categories']):
-        if not isinstance(row['name'], str) or not row['name'].strip():
-            raise DatasetError(f'{source}: categories[{index}]: wanted a name')
+        if not is_line(row['name']):
+            raise DatasetError(
+                f'{source}: categories[{index}]: wanted a name in one line, got '
+                f'{shown(row["name"])}'
+            )
     _unique(content['categories'], 'name', f'{source}: categories')
     for index, row in enumerate(content['images']):
         check_image(row, f'{source}: images[{index}]')
+    names = [{'file_name': str(PurePosixPath(row['file_name']))} for row in content['images']]
+    _unique(names, 'file_name', f'{source}: images')
 
 
 def _annotations(content: Mapping[str, Any], source: str) -> list[dict[str, Any]]:
@@ -188,10 +194,9 @@ def _annotations(content: Mapping[str, Any], source: str) -> list[dict[str, Any]
                 part = 'images' if known is sizes else 'categories'
                 raise DatasetError(f'{place}: {key} {row[key]} is not among the {part}')
         check_id(row.get('id'), place)
-        check_annotation(row, sizes[row['image_id']], place)
-        whole = completed(row, sizes[row['image_id']])
+        whole = checked_annotation(row, sizes[row['image_id']], place)
         clipped += whole['bbox'] is not row['bbox']
-        if whole['iscrowd'] or min(whole['bbox'][2:]) > 0:
+        if shows_something(whole):
             kept.append(whole)
     _unique(rows, 'id', f'{source}: annotations')
     if clipped or len(kept) < len(rows):
@@ -204,5 +209,10 @@ def _annotations(content: Mapping[str, Any], source: str) -> list[dict[str, Any]
 
 
 def _unique(rows: Sequence[Mapping[str, Any]], key: str, source: str) -> None:
-    if len({row[key] for row in rows}) != len(rows):
-        raise DatasetError(f'{source}: every {key} must be there once; some are repeated')
+    seen: set[Any] = set()
+    for row in rows:
+        if row[key] in seen:
+            raise DatasetError(
+                f'{source}: every {key} must be there once; {shown(row[key])} is repeated'
+            )
+        seen.add(row[key])

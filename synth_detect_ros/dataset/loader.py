@@ -6,17 +6,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pycocotools import mask as rle
 from torch.utils.data import Dataset
 
 from synth_detect_ros.config import AugmentConfig
 from synth_detect_ros.dataset.augment import Change, Item, Target, draw_change
 from synth_detect_ros.dataset.coco import by_image, read_coco
+from synth_detect_ros.dataset.segmentations import decode_segmentation
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.files import read_image
 from synth_detect_ros.geometry.boxes import xyxy_from_xywh
@@ -174,14 +173,5 @@ class TrainingSet(Dataset[Item]):
 
 
 def _decode(encoded: NDArray[np.bytes_], size: tuple[int, int]) -> NDArray[np.uint8]:
-    masks = [rle.decode(_as_rle(json.loads(e), size)) for e in encoded]
+    masks = [decode_segmentation(json.loads(e), size) for e in encoded]
     return np.stack(masks) if masks else np.zeros((0, *size), np.uint8)
-
-
-def _as_rle(segmentation: Any, size: tuple[int, int]) -> Any:
-    """Return a compressed run-length encoding of any COCO segmentation."""
-    if isinstance(segmentation, list):
-        return rle.merge(rle.frPyObjects(segmentation, *size))
-    if isinstance(segmentation['counts'], list):
-        return rle.frPyObjects(segmentation, *size)
-    return segmentation

@@ -5,6 +5,7 @@ import pytest
 from pycocotools import mask as rle
 
 from synth_detect_ros.dataset.coco import coco_results, encode_mask, quiet_coco, read_coco
+from synth_detect_ros.dataset.segmentations import decode_segmentation
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.structures import Detections
 
@@ -158,7 +159,19 @@ BAD_VALUES = {
     'packed runs that go on': ('annotations', 'segmentation', {'counts': 'P'}),
     'packed runs beyond the image': ('annotations', 'segmentation', {'counts': 'PPPPPP5'}),
     'crowd of two': ('annotations', 'iscrowd', 2),
-    'area that is text': ('annotations', 'area', 'x'),
+    'name of half a character': ('categories', 'name', '\udcff'),
+    'name of two lines': ('categories', 'name', 'a\nb'),
+    'name of spaces': ('categories', 'name', ' '),
+    'file name of two lines': ('images', 'file_name', 'a\u2028.png'),
+    'more pixels than any image': ('images', 'width', 99_999_999),
+    'polygon at the end of the world': ('annotations', 'segmentation', [[0, 0, 1e14, 0, 0, 9]]),
+    'polygon beyond the world': ('annotations', 'segmentation', [[0, 0, 1e300, 0, 0, 9]]),
+    'polygon of big numbers': ('annotations', 'segmentation', [[0, 0, 10**400, 0, 0, 9]]),
+    'polygon that winds': ('annotations', 'segmentation', [[0, 0, 4, 3] * 300]),
+    'polygons and a number': ('annotations', 'segmentation', [[0, 0, 1, 1, 2, 2], 5]),
+    'runs beyond 32 bits': ('annotations', 'segmentation', {'counts': [2**32 + 12]}),
+    'packed runs beyond 32 bits': ('annotations', 'segmentation', {'counts': 'oPPPPPP4'}),
+    'runs that miss the end': ('annotations', 'segmentation', {'counts': [5, 6]}),
 }
 
 
@@ -170,7 +183,8 @@ def test_what_later_code_would_stumble_over_is_refused_by_its_place(tmp_path, na
         image = wrong['images'][0]
         value = {'size': [image['height'], image['width']], **value}
     wrong[part][0][key] = value
-    with pytest.raises(DatasetError, match=rf'{part}\[0\]'):
+    place = 'half of a character' if 'half' in name else rf'{part}\[0\]'
+    with pytest.raises(DatasetError, match=place):
         read_coco(write(tmp_path, wrong))
 
 
@@ -193,3 +207,73 @@ def test_boxes_are_clipped_and_those_without_area_left_out(tmp_path, caplog):
     found = read_coco(write(tmp_path, right))['annotations']
     assert [r['bbox'] for r in found] == [[0, 0, width, height]]
     assert '2 of 3 annotations' in caplog.text
+
+
+def test_an_image_has_at_most_the_pixels_that_are_decoded(tmp_path, monkeypatch):
+    big = content()
+    big['images'][0] |= {'width': 60_000, 'height': 60_000}
+    with pytest.raises(DatasetError, match=r'images\[0\]: 60000x60000 .*MAX_MEGAPIXELS'):
+        read_coco(write(tmp_path, big))
+    monkeypatch.setenv('SYNTH_DETECT_MAX_MEGAPIXELS', '9999')
+    with pytest.raises(DatasetError, match=r'images\[0\]: .* more than OpenCV decodes'):
+        read_coco(write(tmp_path, big))
+    big['images'][0]['height'] = 10_000
+    assert len(read_coco(write(tmp_path, big))['annotations']) == 1
+
+
+def test_an_image_is_listed_once(tmp_path):
+    twice = content()
+    twice['images'].append({**twice['images'][0], 'id': 6, 'file_name': './a.png'})
+    with pytest.raises(DatasetError, match=r"every file_name .* once; 'a\.png' is"):
+        read_coco(write(tmp_path, twice))
+
+
+def test_boxes_that_float32_makes_empty_are_left_out(tmp_path):
+    right = content()
+    right['images'][0] |= {'width': 100_000, 'height': 100}
+    row = right['annotations'][0]
+    boxes = [[99_000.001, 0, 0.002, 50], [0, 0, 1e-300, 50], [99_000.001, 0, 0.01, 50]]
+    right['annotations'] = [{**row, 'id': i + 1, 'bbox': box} for i, box in enumerate(boxes)]
+    found = read_coco(write(tmp_path, right))['annotations']
+    assert [r['id'] for r in found] == [3]
+    left, width = np.float32([99_000.001, 99_000.011])
+    assert left < width
+
+
+@pytest.mark.parametrize('stale', [1e14, -1, float('nan'), 'x', None])
+def test_the_area_is_computed_whatever_the_file_says(tmp_path, stale):
+    right, mask = content(), np.zeros((3, 4), bool)
+    mask[0, :3] = True
+    row = right['annotations'][0] | {'area': stale, 'bbox': [0, 0, 3, 2]}
+    plain = {'size': [3, 4], 'counts': [0, 1, 2, 1, 2, 1, 5]}
+    masks = (
+        None,
+        [],
+        [[]],
+        encode_mask(mask),
+        plain,
+        [[0, 0, 3, 0, 0, 2]],
+        [[-9, -9, 9, -9, 9, 9]],
+    )
+    right['annotations'] = [
+        {**row, 'id': i + 1, 'segmentation': mask} for i, mask in enumerate(masks)
+    ]
+    found = read_coco(write(tmp_path, right))['annotations']
+    assert [r['area'] for r in found] == [6, 6, 6, 3, 3, 3, 12]
+    assert np.array_equal(decode_segmentation(found[4]['segmentation'], (3, 4)), mask)
+
+
+def test_a_mask_whose_size_only_equals_the_one_of_the_image_gets_it(tmp_path):
+    right = content()
+    right['annotations'][0]['segmentation'] = {'size': [3.0, 4.0], 'counts': [6, 6]}
+    mask = read_coco(write(tmp_path, right))['annotations'][0]['segmentation']
+    assert decode_segmentation(mask, (3, 4)).sum() == 6
+
+
+def test_names_of_any_script_are_read(tmp_path):
+    right = content()
+    right['categories'][0]['name'] = 'क्\u200dष 图 \U0001f600'
+    right['images'][0]['file_name'] = 'Ordner/图 1.png'
+    found = read_coco(write(tmp_path, right))
+    assert found['categories'] == right['categories']
+    assert found['images'] == right['images']
