@@ -151,7 +151,8 @@ class Listener:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         if message.status[0].name == f'{NAMESPACE}/detect_node':
-            pairs = {v.key: v.value for v in message.status[0].values if v.key != 'model'}
+            words = ('model', 'reliability')
+            pairs = {v.key: v.value for v in message.status[0].values if v.key not in words}
             self.timings = {key: float(value) for key, value in pairs.items()}
             self.reports.append((len(self.ages_ms), self.timings))
 

@@ -6,8 +6,10 @@ file they stand in.
 """
 
 from synth_detect_ros.config.data import (
+    RELIABILITIES,
     CaptureConfig,
     ExportConfig,
+    Reliability,
     ReplayConfig,
 )
 from synth_detect_ros.config.detectors import (
@@ -45,6 +47,7 @@ from synth_detect_ros.config.training import (
 
 __all__ = [
     'BUILTIN',
+    'RELIABILITIES',
     'RUNTIMES',
     'AugmentConfig',
     'BackgroundConfig',
@@ -64,6 +67,7 @@ __all__ = [
     'PoseConfig',
     'RCNNConfig',
     'RFCNConfig',
+    'Reliability',
     'ReplayConfig',
     'SSDConfig',
     'SceneConfig',

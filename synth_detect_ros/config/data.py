@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from synth_detect_ros.config.options import Options
 from synth_detect_ros.config.rules import option
+
+Reliability = Literal['auto', 'reliable', 'best_effort']
+RELIABILITIES = get_args(Reliability)
+RELIABILITY_HELP = (
+    'of the subscriptions to the camera: auto is reliable where all publishers of the topic offer '
+    'it, otherwise best_effort, and follows a change'
+)
 
 
 class CaptureConfig(Options):
@@ -15,6 +22,7 @@ class CaptureConfig(Options):
     count: int = option(100, 'frames to keep', low=1)
     rectified: bool = option(False, 'the image topic is rectified: use P and no distortion')
     compressed: bool = option(False, 'subscribe to sensor_msgs/CompressedImage')
+    reliability: Reliability = option('auto', RELIABILITY_HELP)
     bits: int = option(
         0, 'bits of 16-bit images that hold light, 12 say; 0: found from them, and logged',
         low=0, high=16,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Literal, get_args
 
+from synth_detect_ros.config.data import RELIABILITY_HELP, Reliability
 from synth_detect_ros.config.options import Options
 from synth_detect_ros.config.rules import option
 
@@ -29,6 +30,7 @@ class DetectConfig(Options):
     )  # fmt: skip
     score_threshold: float = option(0.5, 'detections below are not published', low=0, high=1)
     compressed: bool = option(False, 'subscribe to sensor_msgs/CompressedImage')
+    reliability: Reliability = option('auto', RELIABILITY_HELP)
     bits: int = option(
         0, 'bits of 16-bit images that hold light, 12 say; 0: found from them, and logged',
         low=0, high=16,

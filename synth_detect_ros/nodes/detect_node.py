@@ -22,13 +22,14 @@ from synth_detect_ros.errors import MessageError, SynthDetectError
 from synth_detect_ros.images.depth import BitDepth
 from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.nodes import conversions
-from synth_detect_ros.nodes.camera.notices import Notices
+from synth_detect_ros.nodes.camera.notices import Notices, States
+from synth_detect_ros.nodes.camera.reception import receive_images
 from synth_detect_ros.nodes.latency import Latency, LatencyWindow, age_of
 from synth_detect_ros.nodes.lifecycle import survive_impossible_transitions
 from synth_detect_ros.nodes.outputs import Outputs
 from synth_detect_ros.nodes.parameters import apply_changes, declare_parameters, read_parameters
 from synth_detect_ros.nodes.running import log_last, run_node
-from synth_detect_ros.nodes.topics import RELIABLE, every, publisher, subscribe_to_images
+from synth_detect_ros.nodes.topics import RELIABLE, every, publisher
 from synth_detect_ros.nodes.worker import LatestOnlyWorker
 
 # The first call of a network allocates and compiles, so it gets an image of a usual size on start.
@@ -53,11 +54,14 @@ class DetectNode(LifecycleNode):
         apply_changes(self, DetectConfig, self._reconfigure)
         self._start_counting()
         self._depth = BitDepth(self.config.bits)
-        self._last_arrival = 0.0
         self._fault = ''
+        self._states = States(self.get_logger().warning, self.get_logger().info)
         self._predictor: Predictor | None = None
         self._worker: LatestOnlyWorker[tuple[Any, float]] | None = None
-        self._subscription: Any = None
+        self._images = receive_images(
+            self, self._on_image, compressed=self.config.compressed,
+            reliability=self.config.reliability,
+        )  # fmt: skip
         self._outputs: Outputs | None = None
         self._diagnostics = publisher(self, DiagnosticArray, '/diagnostics', RELIABLE)
         every(self, 1.0, self._report)
@@ -81,11 +85,8 @@ class DetectNode(LifecycleNode):
         header = Header(stamp=self.get_clock().now().to_msg())
         self._outputs.announce(self.config.model, header)
         self._worker = LatestOnlyWorker(self._process, 'detect')
-        self._last_arrival = time.monotonic()
-        self._subscription = subscribe_to_images(
-            self, self._on_image, compressed=self.config.compressed
-        )
-        self.get_logger().info(f'Detecting in {self._subscription.topic_name}')
+        self._images.open()
+        self.get_logger().info(f'Detecting in {self._images.topic}')
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -136,9 +137,7 @@ class DetectNode(LifecycleNode):
         return predictor
 
     def _stop(self) -> None:
-        if self._subscription is not None:
-            self.destroy_subscription(self._subscription)
-            self._subscription = None
+        self._images.close()
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
@@ -158,9 +157,8 @@ class DetectNode(LifecycleNode):
         self.config = config
 
     def _on_image(self, message: Image | CompressedImage) -> None:
-        self._last_arrival = time.monotonic()
         alone = self._worker.offer((message, time.perf_counter()))
-        self._latency.received(self._last_arrival, dropped=not alone)
+        self._latency.received(time.monotonic(), dropped=not alone)
 
     def _process(self, item: tuple[Image | CompressedImage, float]) -> None:
         """Detect in one image; runs in the worker's thread."""
@@ -205,22 +203,21 @@ class DetectNode(LifecycleNode):
         )
 
     def _report(self) -> None:
-        """Publish the state on /diagnostics; warn when no images come."""
-        now, level, text = time.monotonic(), 'ok', 'detecting'
+        """Publish the state on /diagnostics; warn when images do not come, or are lost."""
+        level, text = 'ok', 'detecting'
         if self._worker is None:
             text = 'inactive' if self._predictor else 'unconfigured'
-        elif now - self._last_arrival > _PATIENCE_S:
-            level, text = 'warn', f'no image on {self._subscription.topic_name}'
-            self.get_logger().warning(
-                f'{text}: is the camera running, and is this its topic (ros2 topic list)?',
-                throttle_duration_sec=_PATIENCE_S,
-            )
-        elif self._fault:
-            level, text = 'error', self._fault
+        else:
+            trouble = self._images.trouble()
+            self._states.tell(trouble, f'{self._images.topic} is well again', time.monotonic())
+            if trouble or self._fault:
+                level = 'error' if self._fault else 'warn'
+                text = '; '.join(filter(None, (trouble, self._fault)))
+        values = {'model': self.config.model, **self._images.values()}
         self._diagnostics.publish(
             conversions.diagnostics(
                 self.get_fully_qualified_name(), level, text,
-                {'model': self.config.model, **self._latency.summary(now)},
+                {**values, **self._latency.summary(time.monotonic())},
                 self.get_clock().now().to_msg(),
             )
         )  # fmt: skip

@@ -18,12 +18,14 @@ from synth_detect_ros.dataset.backgrounds import BackgroundWriter, FrameRecord, 
 from synth_detect_ros.dataset.capture import FrameSelector
 from synth_detect_ros.folders import FolderLock
 from synth_detect_ros.nodes import conversions, topics
+from synth_detect_ros.nodes.camera.arrivals import PATIENCE_S
 from synth_detect_ros.nodes.camera.gate import CameraGate
+from synth_detect_ros.nodes.camera.notices import States
+from synth_detect_ros.nodes.camera.reception import Reception, receive_images
 from synth_detect_ros.nodes.parameters import declare_parameters, read_parameters
 from synth_detect_ros.nodes.render_job import RenderJob, read_render_config
 from synth_detect_ros.nodes.running import log_last, run_node
 
-_PATIENCE_S = 5.0
 # Between the last frame and the end, so that the answer of capture_now still arrives.
 _GRACE_S = 0.5
 
@@ -45,21 +47,30 @@ class SynthesizeNode(Node):
         self._writer = BackgroundWriter(Path(config.out), config.format)
         self._selector = self._resume()
         self._latest: Image | CompressedImage | None = None
-        self._last_image = self._last_info = self._last_usable = time.monotonic()
+        self._last_image = self._last_usable = time.monotonic()
         self._paused, self._refused, self._reason = False, 0, ''
+        self._states = States(self.get_logger().warning, self.get_logger().info)
         self._job: RenderJob | None = None
         self.status: int | None = None
         self._diagnostics = topics.publisher(
             self, DiagnosticArray, '/diagnostics', topics.RELIABLE
         )
-        self._subscribe()
+        self._images = receive_images(
+            self, self._on_image, compressed=config.compressed, reliability=config.reliability
+        )
+        self._infos = Reception(
+            self, CameraInfo, 'camera_info', self._on_info, config.reliability, 'CameraInfo'
+        )
         self._gate = CameraGate(
-            config, self._writer.camera(), (self._topic, self._info_topic),
+            config, self._writer.camera(), (self._images.topic, self._infos.topic),
             self.get_logger().warning,
         )  # fmt: skip
         for name in ('capture_now', 'pause', 'resume'):
             self.create_service(Trigger, f'~/{name}', getattr(self, f'_on_{name}'))
         topics.every(self, 1.0, self._report)
+        self._images.open()
+        if not config.camera_hfov_deg:
+            self._infos.open()
         self._proceed()
 
     def destroy_node(self) -> None:
@@ -77,20 +88,8 @@ class SynthesizeNode(Node):
         self.get_logger().info(f'Going on with {len(kept)} frames in {self._config.out}')
         return FrameSelector(self._config, map(kept.read, range(len(kept))))
 
-    def _subscribe(self) -> None:
-        images = topics.subscribe_to_images(
-            self, self._on_image, compressed=self._config.compressed
-        )
-        self._inputs = [images]
-        self._topic, self._info_topic = images.topic_name, self.resolve_topic_name('camera_info')
-        if not self._config.camera_hfov_deg:
-            self._inputs.append(
-                topics.subscription(self, CameraInfo, 'camera_info', self._on_info, topics.LATEST)
-            )
-
     def _on_info(self, info: CameraInfo) -> None:
-        self._last_info = time.monotonic()
-        self._gate.hear(info, self._last_info)
+        self._gate.hear(info, time.monotonic())
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._last_image = time.monotonic()
@@ -118,7 +117,7 @@ class SynthesizeNode(Node):
         stamp = message.header.stamp
         record = FrameRecord(
             stamp=stamp.sec + stamp.nanosec * 1e-9,
-            topic=self._topic,
+            topic=self._images.topic,
             encoding=conversions.encoding_of(message),
             sharpness=sharpness,
         )
@@ -134,9 +133,8 @@ class SynthesizeNode(Node):
             self.get_logger().info(f'{kept} of {wanted} frames kept', throttle_duration_sec=2.0)
             return
         self.get_logger().info(f'{kept} frames of {wanted} are in {self._config.out}')
-        for subscribed in self._inputs:
-            self.destroy_subscription(subscribed)
-        self._inputs = []
+        self._images.close()
+        self._infos.close()
         if self._render_config is None:
             topics.every(self, _GRACE_S, self._end)
         else:
@@ -146,8 +144,8 @@ class SynthesizeNode(Node):
         self.status = 0
 
     def _on_capture_now(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        if self._latest is None or not self._inputs:
-            response.message = f'no image on {self._topic} to keep'
+        if self._latest is None or not self._images.is_open:
+            response.message = f'no image on {self._images.topic} to keep'
             return response
         image = self._gate.read(self._latest, self._last_image)
         if image is None:
@@ -167,14 +165,14 @@ class SynthesizeNode(Node):
         return Trigger.Response(success=True, message='capturing')
 
     def _report(self) -> None:
-        """Publish the state on /diagnostics; warn of missing input; end after rendering."""
+        """Publish the state on /diagnostics; say troubles of the input; end after rendering."""
         level, text = self._rendering() if self._job else self._capturing()
-        if level != 'ok':
-            self.get_logger().warning(text, throttle_duration_sec=_PATIENCE_S)
+        trouble = '' if level == 'ok' else text
+        self._states.tell(trouble, f'{self._images.topic} is well again', time.monotonic())
         values = {
             'kept': len(self._writer.paths), 'wanted': self._config.count,
             'refused': self._refused, 'broken': self._gate.images.total,
-            'broken_infos': self._gate.infos.total,
+            'broken_infos': self._gate.infos.total, **self._images.values(),
         }  # fmt: skip
         if self._job:
             job = self._job
@@ -187,28 +185,33 @@ class SynthesizeNode(Node):
     def _capturing(self) -> tuple[str, str]:
         """Return level and text of the capture's state."""
         now = time.monotonic()
-        if now - self._last_image > _PATIENCE_S:
-            return 'warn', f'no image on {self._topic}: is the camera running, is this its topic?'
-        known = self._gate.camera(now) is not None
-        if not known and now - self._last_info > _PATIENCE_S and not self._config.camera_hfov_deg:
-            return 'warn', (
-                f'images, but no CameraInfo on {self._info_topic}, so no frame is kept: remap '
-                'camera_info to the topic of the driver, or set camera_hfov_deg'
-            )
         text = f'{len(self._writer.paths)} of {self._config.count} frames kept'
+        troubles = [t for t in (self._images.trouble(), self._no_intrinsics(now)) if t]
+        if troubles:
+            return 'warn', '; '.join(troubles)
         if self._paused:
             text = f'paused, {text}'
-        elif now - self._last_usable > _PATIENCE_S:
+        elif now - self._last_usable > PATIENCE_S:
             return 'warn', f'{text}; images come, but none can be used: {self._reason}'
         elif self._reason:
             text = f'{text}; the last frame was left out: {self._reason}'
         return 'ok', text
 
+    def _no_intrinsics(self, now: float) -> str:
+        """Return what is wrong where images come without any CameraInfo."""
+        trouble = self._infos.trouble()
+        if now - self._last_image > PATIENCE_S or self._gate.camera(now) is not None:
+            return ''
+        return trouble and (
+            f'{trouble}; without CameraInfo no frame is kept: remap camera_info to the topic of '
+            'the driver, or set camera_hfov_deg'
+        )
+
     def _rendering(self) -> tuple[str, str]:
         """Return level and text of the rendering's state; set the status at its end."""
         job = self._job
         text = f'{job.done} of {job.total} images rendered, {job.timing.summary()}'
-        self.get_logger().info(text, throttle_duration_sec=_PATIENCE_S)
+        self.get_logger().info(text, throttle_duration_sec=PATIENCE_S)
         if job.finished():
             self.get_logger().info(f'The data set is in {self._render_config.out}')
             self.status = 0

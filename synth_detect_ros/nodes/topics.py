@@ -1,4 +1,4 @@
-"""Subscriptions and publishers whose QoS can be overridden, and which report one that differs."""
+"""Publishers whose QoS can be overridden, and which report one that differs; timers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ from rclpy.qos import (
     ReliabilityPolicy,
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.subscription import Subscription
 from rclpy.timer import Timer
-from sensor_msgs.msg import CompressedImage, Image
 
 try:
-    from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+    from rclpy.event_handler import PublisherEventCallbacks
 except ImportError:  # Humble
-    from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+    from rclpy.qos_event import PublisherEventCallbacks
 
 # Of a camera only the latest image counts, and a lost one is never sent again.
 LATEST = QoSProfile(
@@ -41,38 +39,6 @@ LATCHED = QoSProfile(
 )
 
 
-def subscription(
-    node: Node, kind: type[Any], topic: str, callback: Callable[[Any], None], qos: QoSProfile
-) -> Subscription:
-    """Subscribe with `qos_overrides` parameters; log publishers whose QoS is incompatible.
-
-    rclpy writes the overrides into the profile, which is why it gets a copy.
-    """
-    name = node.resolve_topic_name(topic)
-    events = SubscriptionEventCallbacks(
-        incompatible_qos=lambda event: node.get_logger().error(
-            f'A publisher of {name} does not fit: its {_policy(event)} offers less than this node '
-            f'asks for, so nothing of it arrives. Set the parameter '
-            f'qos_overrides.{name}.subscription.{_policy(event)} to what it offers '
-            f'(ros2 topic info -v {name}).'
-        )
-    )
-    return node.create_subscription(
-        kind, name, callback, copy(qos), event_callbacks=events,
-        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-    )  # fmt: skip
-
-
-def subscribe_to_images(
-    node: Node, callback: Callable[[Any], None], *, compressed: bool
-) -> Subscription:
-    """Subscribe to the latest of `image`, or of `image/compressed`."""
-    topic = node.resolve_topic_name('image')
-    if compressed:
-        return subscription(node, CompressedImage, f'{topic}/compressed', callback, LATEST)
-    return subscription(node, Image, topic, callback, LATEST)
-
-
 def publisher(
     node: Node, kind: type[Any], topic: str, qos: QoSProfile, *, managed: bool = False
 ) -> Publisher:
@@ -80,9 +46,9 @@ def publisher(
     name = node.resolve_topic_name(topic)
     events = PublisherEventCallbacks(
         incompatible_qos=lambda event: node.get_logger().warning(
-            f'A subscriber of {name} does not fit: its {_policy(event)} asks for more than this '
+            f'A subscriber of {name} does not fit: its {policy_of(event)} asks for more than this '
             f'node offers, so nothing arrives there. Change the subscriber, or set the parameter '
-            f'qos_overrides.{name}.publisher.{_policy(event)} here.'
+            f'qos_overrides.{name}.publisher.{policy_of(event)} here.'
         )
     )
     create = node.create_lifecycle_publisher if managed else node.create_publisher
@@ -97,5 +63,6 @@ def every(node: Node, seconds: float, callback: Callable[[], None]) -> Timer:
     return node.create_timer(seconds, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
 
-def _policy(event: Any) -> str:
+def policy_of(event: Any) -> str:
+    """Return the QoS policy that an event says not to fit."""
     return QoSPolicyKind(event.last_policy_kind).name.lower()

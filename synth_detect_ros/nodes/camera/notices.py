@@ -1,4 +1,4 @@
-"""What is wrong with messages of a camera: counted each time, said once."""
+"""What is wrong with a camera or its messages: counted each time, said once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Callable
 # So that messages which are all wrong in another way cannot fill log and memory.
 _KINDS = 20
 _LONGEST = 600  # [characters], of texts that hold what a message holds
+# A state that flickers is said again after a while [s].
+_QUIET_S = 60.0
 _VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|[-+]?\d[\w.+-]*|\b(nan|inf)\b")
 
 
@@ -56,3 +58,39 @@ class Notices:
             counts, firsts = self._counts.most_common(), dict(self._firsts)
         rows = '; '.join(f'{count} times: {firsts[kind]}' for kind, count in counts)
         return f'{self._what}: {sum(n for _, n in counts)}, {rows}' if rows else ''
+
+
+class States:
+    """Says a trouble when it begins and when it is over, once, though it lasts or flickers.
+
+    Troubles are of one kind as in `Notices`.
+
+    Args:
+        warn: the log of troubles.
+        inform: the log of their ends.
+    """
+
+    def __init__(self, warn: Callable[[str], object], inform: Callable[[str], object]) -> None:
+        self._warn, self._inform = warn, inform
+        self._kind, self._open = '', False
+        self._said: dict[str, float] = {}
+
+    def tell(self, trouble: str, over: str, time_s: float) -> None:
+        """Take note of the state.
+
+        Args:
+            trouble: what is wrong now; '' when nothing is.
+            over: said when a trouble that was said is over.
+            time_s: on a clock that never jumps [s].
+        """
+        kind = _VALUES.sub('', trouble)
+        if kind == self._kind:
+            return
+        self._kind = kind
+        if not kind and self._open:
+            self._inform(over)
+            self._open = False
+        elif kind and time_s - self._said.get(kind, -_QUIET_S) >= _QUIET_S:
+            self._warn(trouble)
+            self._open = True
+            self._said[kind] = time_s

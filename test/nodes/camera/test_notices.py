@@ -2,7 +2,7 @@
 
 import threading
 
-from synth_detect_ros.nodes.camera.notices import Notices
+from synth_detect_ros.nodes.camera.notices import Notices, States
 
 
 def test_without_faults_there_is_nothing_to_say():
@@ -55,3 +55,21 @@ def test_threads_count_together():
     for thread in threads:
         thread.join()
     assert notices.total == 2000 and len(said) == 1
+
+
+def test_a_state_is_said_when_it_begins_and_when_it_is_over():
+    said, over = [], []
+    states = States(said.append, over.append)
+    for second, trouble in enumerate(('', 'silent for 5 s', 'silent for 6 s', 'lost 7', '', '')):
+        states.tell(trouble, f'well at {second}', second)
+    assert said == ['silent for 5 s', 'lost 7']
+    assert over == ['well at 4']
+
+
+def test_a_state_that_flickers_is_said_once_a_minute():
+    said, over = [], []
+    states = States(said.append, over.append)
+    for second in range(121):
+        states.tell(f'lost {second}' if second % 2 == 0 else '', 'well', second)
+    assert said == ['lost 0', 'lost 60', 'lost 120']
+    assert over == ['well', 'well']
