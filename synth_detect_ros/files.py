@@ -28,7 +28,6 @@ from synth_detect_ros.images.headers import JPEG_START, image_size, is_deep, jpe
 
 # Read in one piece [bytes].
 _BLOCK = 1 << 20
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg')
 # 100 megapixels take 300 MB as RGB; cameras of robots have at most some tens.
 MEGAPIXELS, _DEFAULT_MEGAPIXELS = 'SYNTH_DETECT_MAX_MEGAPIXELS', 128
 _OPENCV_PIXELS = 1 << 30
@@ -164,16 +163,6 @@ def not_written(path: Path, error: OSError) -> StorageError:
         error.errno,
         f'{path} cannot be written ({error.strerror or error}). What was written before is '
         'intact: free the disk or give another folder, and start again to continue',
-    )
-
-
-def images_in(folder: Path) -> list[Path]:
-    """Return the PNG and JPEG files in a folder by name, without hidden ones; [] for no folder."""
-    files = folder.iterdir() if folder.is_dir() else ()
-    return sorted(
-        file
-        for file in files
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith('.')
     )
 
 

@@ -30,12 +30,12 @@ from synth_detect_ros.dataset.backgrounds import (
 )
 from synth_detect_ros.dataset.coco import read_coco
 from synth_detect_ros.dataset.export import export
+from synth_detect_ros.dataset.image_files import image_files
 from synth_detect_ros.dataset.loader import TrainingSet, read_labelled
 from synth_detect_ros.dataset.storage import read_info
 from synth_detect_ros.detectors.build import build_detector
 from synth_detect_ros.detectors.extractors.weights import read_weights
 from synth_detect_ros.errors import SynthDetectError
-from synth_detect_ros.evaluation.evaluate import image_files
 from synth_detect_ros.evaluation.metrics import score
 from synth_detect_ros.evaluation.selection import select
 from synth_detect_ros.experiments.grid import read_grid, read_setup
@@ -80,7 +80,7 @@ def dataset(folder: Path, rng: Random) -> None:
 
 def _score(folder: Path) -> None:
     truth = read_coco(folder / 'annotations.json')
-    image_files(folder / 'images', truth['images'])
+    image_files(folder / 'images', [row['file_name'] for row in truth['images']])
     boxes, masks = np.array([[10.0, 10, 50, 50]]), np.zeros((1, tiny.HEIGHT, tiny.WIDTH), bool)
     masks[0, 10:50, 10:50] = True
     found = [Detections(np.zeros(1, np.int64), np.ones(1), boxes, masks)] * len(truth['images'])

@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 
 from synth_detect_ros.errors import BackgroundError
 from synth_detect_ros.files import (
-    IMAGE_SUFFIXES,
     append_line,
     encode_image,
-    images_in,
     make_folder,
     read_image,
     write_atomic,
@@ -33,6 +31,7 @@ from synth_detect_ros.geometry.calibration import camera_of_images, read_camera
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.images.depth import FULL_RANGE, BitDepth
 from synth_detect_ros.images.headers import is_deep
+from synth_detect_ros.images.places import IMAGE_SUFFIXES, images_in, inside
 
 _FRAMES_FOR_DEPTH = 50
 _HEAD = 32  # [bytes] that hold the depth of a PNG
@@ -79,7 +78,8 @@ def read_background_set(folder: Path, *, calibrated: bool = True) -> BackgroundS
             that it does not matter whether it is right.
 
     Raises:
-        BackgroundError: the folder is missing or holds no image, or the first one is broken.
+        BackgroundError: the folder is missing or holds no image, the first one is broken, or a
+            file leads out of the folder.
         GeometryError: camera.yaml is no calibration, or of another ratio of width and height
             than the first frame.
         UncalibratedCameraError: its focal length is zero.
@@ -97,6 +97,7 @@ def read_background_set(folder: Path, *, calibrated: bool = True) -> BackgroundS
     calibration, depth = folder / CAMERA_FILE, _depth_of(frames)
     if not calibrated or not calibration.exists():
         return BackgroundSet(folder, tuple(frames), None, depth)
+    inside(calibration, folder, BackgroundError)
     height, width = read_image(frames[0], BackgroundError).shape[:2]
     camera = camera_of_images(read_camera(calibration), (width, height), calibration, frames[0])
     return BackgroundSet(folder, tuple(frames), camera, depth)
@@ -108,7 +109,8 @@ def has_frames(folder: Path) -> bool:
 
 
 def _frames(folder: Path) -> list[Path]:
-    return images_in(folder / FRAMES_FOLDER) or images_in(folder)
+    frames = images_in(folder / FRAMES_FOLDER, BackgroundError, folder)
+    return frames or images_in(folder, BackgroundError)
 
 
 def _depth_of(frames: list[Path]) -> BitDepth:
@@ -164,10 +166,11 @@ class BackgroundWriter:
         self._frames, self._records = folder / FRAMES_FOLDER, folder / RECORDS_FILE
         make_folder(self._frames)
         remove_leftovers(self._frames)
-        self._paths = images_in(self._frames)
+        self._paths = images_in(self._frames, BackgroundError, folder)
         self._next = 1 + max((int(p.stem) for p in self._paths if p.stem.isdigit()), default=-1)
         if self._records.exists():  # drop a last line that a crash cut off
-            whole, newline, rest = self._records.read_bytes().rpartition(b'\n')
+            records = inside(self._records, folder, BackgroundError).read_bytes()
+            whole, newline, rest = records.rpartition(b'\n')
             if rest:
                 write_atomic(self._records, whole + newline)
 
@@ -185,7 +188,7 @@ class BackgroundWriter:
         path = self._folder / CAMERA_FILE
         if not self._paths or not path.exists() or not path.stat().st_size:
             return None
-        return read_camera(path)
+        return read_camera(inside(path, self._folder, BackgroundError))
 
     def save_camera(self, camera: Camera) -> None:
         """Write camera.yaml, or check it against the one of a former run.

@@ -29,6 +29,7 @@ from synth_detect_ros.dataset.values import is_line, shown
 from synth_detect_ros.documents import read_json
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.geometry.boxes import area, xywh_from_xyxy
+from synth_detect_ros.images.places import inside
 from synth_detect_ros.structures import Detections
 
 logger = logging.getLogger(__name__)
@@ -42,11 +43,12 @@ REQUIRED_KEYS = {
 }
 
 
-def read_coco(path: Path) -> dict[str, Any]:
+def read_coco(path: Path, within: Path | None = None) -> dict[str, Any]:
     """Read a COCO detection file.
 
     Args:
         path: JSON file with `images`, `annotations` and `categories`.
+        within: folder that the file must not lead out of, if it is a link.
 
     Returns:
         The file's mapping; every annotation points at an image and a category that exist, has
@@ -62,6 +64,8 @@ def read_coco(path: Path) -> dict[str, Any]:
             f'{path.parent}: the run that makes this data set was interrupted. Start it again '
             'with the same configuration to continue.'
         )
+    if within is not None:
+        inside(path, within, DatasetError)
     content = read_json(path, DatasetError)
     _check_coco(content, str(path))
     return {**content, 'annotations': _annotations(content, str(path))}

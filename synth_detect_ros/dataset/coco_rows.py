@@ -16,6 +16,8 @@ _LARGEST_ID = 2**63 - 1
 # A box that is thinner shows nothing [px]. Its edges also differ in float32, which is spaced by
 # 1/128 at the largest side.
 _THINNEST = 0.01
+# Visible share of an object: one pixel of the largest image.
+_LEAST_SHARE = 1e-9
 
 
 def check_id(value: Any, source: str) -> None:
@@ -70,7 +72,7 @@ def checked_annotation(
         DatasetError: its box or mask cannot be.
     """
     box = row['bbox']
-    if not (isinstance(box, list) and len(box) == 4 and all(map(is_finite, box))):
+    if not _are_finite(box, 4):
         raise DatasetError(
             f'{source}: wanted bbox [x, y, width, height], finite numbers, got {shown(box)}'
         )
@@ -84,9 +86,37 @@ def checked_annotation(
     return whole if mask is None else {**whole, 'segmentation': mask}
 
 
+def check_pose(row: Mapping[str, Any], source: str) -> None:
+    """Refuse a checked annotation without the pose, mask and visible share of a rendered object.
+
+    Args:
+        row: of `annotations`.
+        source: of the row, for messages.
+
+    Raises:
+        DatasetError: one of them is missing or cannot be.
+    """
+    if 'pose' not in row or 'segmentation' not in row:
+        raise DatasetError(f'{source}: comes without a pose and a mask; BOP needs them')
+    pose, box, share = row['pose'], row.get('amodal_bbox'), row.get('visib_fract')
+    lines = pose if isinstance(pose, list) and len(pose) == 4 else [None]
+    if not all(_are_finite(line, 4) for line in lines):
+        raise DatasetError(f'{source}: wanted pose as 4 lines of 4 numbers, got {shown(pose)}')
+    if not _are_finite(box, 4):
+        raise DatasetError(f'{source}: wanted amodal_bbox [x, y, width, height], got {shown(box)}')
+    if not is_finite(share) or not _LEAST_SHARE <= share <= 1:
+        raise DatasetError(
+            f'{source}: wanted visib_fract of {_LEAST_SHARE} to 1, got {shown(share)}'
+        )
+
+
 def shows_something(row: Mapping[str, Any]) -> bool:
     """Return whether the box of a checked annotation has an area; that of a crowd need not."""
     return bool(row['iscrowd']) or min(row['bbox'][2:]) >= _THINNEST
+
+
+def _are_finite(values: Any, count: int) -> bool:
+    return isinstance(values, list) and len(values) == count and all(map(is_finite, values))
 
 
 def _clipped(box: list[float], size: tuple[int, int]) -> list[float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from pycocotools.coco import COCO
 
 from synth_detect_ros.config import ExportConfig
 from synth_detect_ros.dataset.coco import by_image, quiet_coco, read_coco
+from synth_detect_ros.dataset.coco_rows import check_pose
+from synth_detect_ros.dataset.image_files import image_files, read_annotated
 from synth_detect_ros.dataset.storage import COCO_FILE, IMAGES_FOLDER, read_info
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.folders import whole_folder
@@ -47,7 +49,7 @@ def export(config: ExportConfig) -> Path:
     """
     config.require('dataset', 'out')
     folder, out = Path(config.dataset), Path(config.out)
-    coco = read_coco(folder / COCO_FILE)
+    coco = read_coco(folder / COCO_FILE, within=folder)
     # Neither format knows crowds.
     coco['annotations'] = [row for row in coco['annotations'] if not row['iscrowd']]
     if out.exists():
@@ -64,25 +66,32 @@ def _write_yolo(images: Path, coco: dict[str, Any], out: Path, val_share: float)
     """Write images, boxes as `class x y width height` (centre, all 0..1), and data.yaml.
 
     Raises:
-        DatasetError: an image is missing, or two share a name in different folders.
+        DatasetError: an image cannot be copied, see `_copy`, or two share a name in different
+            folders.
     """
-    if len({Path(entry['file_name']).stem for entry in coco['images']}) < len(coco['images']):
-        raise DatasetError(f'{images}: images that share a name cannot lie in one folder for YOLO')
+    stems: dict[str, str] = {}
+    for name in (entry['file_name'] for entry in coco['images']):
+        if (other := stems.setdefault(Path(name).stem, name)) != name:
+            raise DatasetError(
+                f'{images}: {other} and {name} share a name, but YOLO has one folder of labels. '
+                'Rename one of them.'
+            )
     for folder in ('images', 'labels'):
         (out / folder).mkdir(parents=True)
     labels = {row['id']: label for label, row in enumerate(coco['categories'])}
     rows = by_image(coco['annotations'])
     names = []
-    for entry in coco['images']:
-        file = images / entry['file_name']
+    for entry, file in zip(coco['images'], _files(images, coco['images']), strict=True):
         names.append(file.name)
-        _copy(file, out / 'images' / file.name)
+        _copy(file, entry, out / 'images' / file.name)
         size = np.array([entry['width'], entry['height']], np.float64)
         lines = [_yolo_line(labels[r['category_id']], r['bbox'], size) for r in rows[entry['id']]]
         (out / 'labels' / file.name).with_suffix('.txt').write_text(''.join(lines))
     first_val = len(names) - round(val_share * len(names))
     for part, chosen in (('train', names[:first_val]), ('val', names[first_val:])):
-        (out / f'{part}.txt').write_text(''.join(f'./images/{name}\n' for name in chosen))
+        (out / f'{part}.txt').write_text(
+            ''.join(f'./images/{name}\n' for name in chosen), encoding='utf-8'
+        )
     classes = {label: row['name'] for label, row in enumerate(coco['categories'])}
     # Without `path` YOLO takes the folder of this file.
     data = {'train': 'train.txt', 'val': 'val.txt', 'names': classes}
@@ -92,7 +101,7 @@ def _write_yolo(images: Path, coco: dict[str, Any], out: Path, val_share: float)
 def _yolo_line(label: int, bbox: Sequence[float], size: NDArray[np.float64]) -> str:
     corner, extent = np.array(bbox[:2]), np.array(bbox[2:])
     values = np.concatenate([(corner + extent / 2) / size, extent / size])
-    return ' '.join([str(label), *(f'{value:.6f}' for value in values)]) + '\n'
+    return ' '.join([str(label), *(f'{value:.8f}' for value in values)]) + '\n'
 
 
 def _write_bop(folder: Path, coco: dict[str, Any], out: Path) -> None:
@@ -102,28 +111,36 @@ def _write_bop(folder: Path, coco: dict[str, Any], out: Path) -> None:
     `px_count_valid` is 0.
 
     Raises:
-        DatasetError: the set holds no poses, or its camera has lens distortion, which BOP lacks.
+        DatasetError: the set holds no poses, masks or camera, or its camera has lens distortion,
+            which BOP lacks.
     """
-    if not all('pose' in row for row in coco['annotations']):
-        raise DatasetError(f'{folder}: has annotations without a pose; BOP needs them')
-    camera = camera_from_calibration(read_info(folder)['camera'], str(folder))
+    for row in coco['annotations']:
+        check_pose(row, f'{folder}: annotation {row["id"]}')
+    camera = camera_from_calibration(read_info(folder).get('camera') or {}, str(folder))
     if camera.distorted:
         raise DatasetError(
             f'{folder}: its camera has lens distortion, which the BOP format cannot hold. Render '
             'for the rectified image.'
         )
-    index, entries = quiet_coco(coco), coco['images']
+    entries = coco['images']
+    other = [e['file_name'] for e in entries if (e['width'], e['height']) != camera.size]
+    if other:
+        raise DatasetError(
+            f'{folder}: {other[0]} has another size than the camera, {camera.width}x'
+            f'{camera.height} px. Give a data set of one camera.'
+        )
+    index = quiet_coco(coco)
+    files = _files(folder / IMAGES_FOLDER, entries)
     for scene, first in enumerate(range(0, len(entries), BOP_SCENE)):
         scene_folder = out / 'train_synth' / f'{scene:06d}'
-        files = [folder / IMAGES_FOLDER / e['file_name'] for e in entries[first:][:BOP_SCENE]]
-        rows = [index.imgToAnns[e['id']] for e in entries[first:][:BOP_SCENE]]
-        _write_scene(scene_folder, camera, files, rows, index)
+        part = slice(first, first + BOP_SCENE)
+        _write_scene(scene_folder, camera, files[part], entries[part], index)
     names = {row['id']: row['name'] for row in coco['categories']}
     (out / 'object_names.json').write_text(json.dumps(names))
 
 
 def _write_scene(
-    folder: Path, camera: Camera, files: Sequence[Path], rows: Sequence[Any], index: COCO
+    folder: Path, camera: Camera, files: Sequence[Path], entries: Sequence[Any], index: COCO
 ) -> None:
     """Write the images, masks and three JSON files of one BOP scene.
 
@@ -131,15 +148,18 @@ def _write_scene(
         folder: of the scene.
         camera: of the images.
         files: the images.
-        rows: annotations of each image.
+        entries: their rows of COCO.
         index: of all annotations.
     """
     for name in ('rgb', 'mask_visib'):
         (folder / name).mkdir(parents=True)
-    for number, (file, found) in enumerate(zip(files, rows, strict=True)):
-        _copy(file, folder / 'rgb' / f'{number:06d}{file.suffix}')
+    rows = [index.imgToAnns[entry['id']] for entry in entries]
+    for number, (file, entry, found) in enumerate(zip(files, entries, rows, strict=True)):
+        _copy(file, entry, folder / 'rgb' / f'{number:06d}{file.suffix}')
         for i, row in enumerate(found):
-            _, data = cv2.imencode('.png', index.annToMask(row) * 255)
+            mask = index.annToMask(row)
+            row['area'] = int(np.count_nonzero(mask))
+            _, data = cv2.imencode('.png', mask * 255)
             (folder / 'mask_visib' / f'{number:06d}_{i:06d}.png').write_bytes(data.tobytes())
     cam = {'cam_K': camera.K.reshape(-1).tolist(), 'depth_scale': 1.0}
     tables: dict[str, list[Any]] = {
@@ -172,13 +192,15 @@ def _bop_info(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _copy(file: Path, target: Path) -> None:
+def _files(images: Path, entries: Sequence[Mapping[str, Any]]) -> list[Path]:
+    return image_files(images, [entry['file_name'] for entry in entries], images.parent)
+
+
+def _copy(file: Path, entry: Mapping[str, Any], target: Path) -> None:
     """Copy an image.
 
     Raises:
-        DatasetError: it is missing.
+        DatasetError: it is broken, or of another size than its row says.
     """
-    try:
-        shutil.copyfile(file, target)
-    except FileNotFoundError:
-        raise DatasetError(f'{file}: no such image, but annotations of it') from None
+    read_annotated(file, (entry['width'], entry['height']))
+    shutil.copyfile(file, target)

@@ -15,9 +15,9 @@ from torch.utils.data import Dataset
 from synth_detect_ros.config import AugmentConfig
 from synth_detect_ros.dataset.augment import Change, Item, Target, draw_change
 from synth_detect_ros.dataset.coco import by_image, read_coco
+from synth_detect_ros.dataset.image_files import image_files, read_annotated
 from synth_detect_ros.dataset.segmentations import decode_segmentation
 from synth_detect_ros.errors import DatasetError
-from synth_detect_ros.files import read_image
 from synth_detect_ros.geometry.boxes import xyxy_from_xywh
 
 
@@ -66,9 +66,12 @@ def read_labelled(images: Path, annotations: Path) -> LabelledImages:
         annotations: COCO JSON; its categories in the order of their ids are the classes.
 
     Raises:
-        DatasetError: see `coco.read_coco`.
+        DatasetError: see `coco.read_coco`; or an image is missing or leads out of the folder
+            around `images`.
     """
-    content = read_coco(annotations)
+    content = read_coco(annotations, within=annotations.parent)
+    names = [image['file_name'] for image in content['images']]
+    image_files(images, names, within=images.parent)
     categories = sorted(content['categories'], key=lambda category: category['id'])
     labels = {category['id']: label for label, category in enumerate(categories)}
     rows = by_image(row for row in content['annotations'] if not row['iscrowd'])
@@ -78,7 +81,7 @@ def read_labelled(images: Path, annotations: Path) -> LabelledImages:
     return LabelledImages(
         folder=images,
         classes=tuple(category['name'] for category in categories),
-        names=np.array([image['file_name'].encode() for image in content['images']]),
+        names=np.array([name.encode() for name in names]),
         sizes=np.array([[i['width'], i['height']] for i in content['images']], np.int32),
         first=np.concatenate([[0], np.cumsum([len(group) for group in groups])]).astype(np.int64),
         labels=np.array([labels[r['category_id']] for r in flat], np.int64),
@@ -130,13 +133,7 @@ class TrainingSet(Dataset[Item]):
         return self._change(key).image(image), target
 
     def _read(self, key: int) -> NDArray[np.uint8]:
-        image, size = read_image(self.path(key)), self.images.sizes[self._row(key)].tolist()
-        if image.shape[1::-1] != tuple(size):
-            raise DatasetError(
-                f'{self.path(key)}: wanted {size[0]}x{size[1]} pixels, as its annotations say, '
-                f'got {image.shape[1]}x{image.shape[0]} (turned as its EXIF data say)'
-            )
-        return image
+        return read_annotated(self.path(key), self.images.sizes[self._row(key)].tolist())
 
     def path(self, key: int) -> Path:
         """Return the file of an image."""

@@ -31,6 +31,7 @@ from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.files import encode_image, make_folder, write_atomic
 from synth_detect_ros.folders import LOCK, remove_leftovers
 from synth_detect_ros.geometry.boxes import xywh_from_xyxy
+from synth_detect_ros.images.places import inside
 from synth_detect_ros.structures import Sample
 
 SHARD = 16
@@ -221,7 +222,7 @@ def read_info(folder: Path) -> dict[str, Any]:
     path = folder / INFO_FILE
     if not path.exists():
         raise DatasetError(f'{folder} is no data set: it has no {INFO_FILE}')
-    info = read_yaml(path, DatasetError)
+    info = read_yaml(inside(path, folder, DatasetError), DatasetError)
     if not isinstance(info, dict):
         raise DatasetError(f'{path}: wanted a mapping; the file is empty or broken')
     if info.get('format', FORMAT) != FORMAT:

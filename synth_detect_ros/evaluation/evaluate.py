@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from synth_detect_ros.config import DetectConfig, EvaluateConfig
 from synth_detect_ros.dataset.coco import read_coco
-from synth_detect_ros.errors import DatasetError
+from synth_detect_ros.dataset.image_files import image_files, read_annotated
 from synth_detect_ros.evaluation.metrics import METRICS, number, score
 from synth_detect_ros.evaluation.selection import Annotation, Selection, grouped, select
 from synth_detect_ros.files import encode_image, make_folder, read_image, write_atomic
@@ -45,16 +45,17 @@ def evaluate(
     Raises:
         ConfigError: an option that is needed is empty.
         DatasetError: the annotations are broken, share no class with the model, or an image is
-            missing or broken.
+            missing, broken or of another size than they say.
         BundleError: the model cannot be loaded.
         StorageError: the results cannot be written.
     """
     config.require('model', 'images', 'annotations')
     truth = read_coco(Path(config.annotations))
-    files = image_files(Path(config.images), truth['images'])
+    files = image_files(Path(config.images), [row['file_name'] for row in truth['images']])
     predictor = Predictor(Path(config.model), config.device, runtime=config.runtime)
     durations: list[float] = []
-    found = _detections(predictor, files, durations, progress)
+    sizes = [(row['width'], row['height']) for row in truth['images']]
+    found = _detections(predictor, files, sizes, durations, progress)
     image_ids = [row['id'] for row in truth['images']]
     selection = select(found, image_ids, truth, predictor.classes, config.exclude)
     result = score(selection, masks=predictor.has_masks)
@@ -70,12 +71,13 @@ def evaluate(
 def _detections(
     predictor: Predictor,
     files: Sequence[Path],
+    sizes: Sequence[tuple[int, int]],
     durations: list[float],
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[Detections]:
     """Yield the detections of each image; append how long each took [ms]."""
-    for done, file in enumerate(files, start=1):
-        image = read_image(file)
+    for done, (file, size) in enumerate(zip(files, sizes, strict=True), start=1):
+        image = read_annotated(file, size)
         start = time.perf_counter()
         found = predictor.detect(image)
         durations.append(1e3 * (time.perf_counter() - start))
@@ -101,22 +103,6 @@ def metrics_table(result: Mapping[str, Any]) -> str:
             texts = [f'{number(metrics[key]):>8}' for key in METRICS]
             lines.append(f'{title + ", " + name:<32}' + ''.join(texts))
     return '\n'.join(lines)
-
-
-def image_files(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
-    """Return the files of COCO image rows.
-
-    Raises:
-        DatasetError: the folder or some of the files are missing.
-    """
-    files = [folder / row['file_name'] for row in rows]
-    gone = [file for file in files if not file.is_file()]
-    if gone:
-        raise DatasetError(
-            f'{folder}: {len(gone)} of {len(files)} images of the annotations are missing, the '
-            f'first is {gone[0].name}. Give the folder that their file_name is relative to.'
-        )
-    return files
 
 
 def worst_frames(

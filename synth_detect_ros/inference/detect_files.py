@@ -11,14 +11,13 @@ from typing import Any
 from synth_detect_ros.dataset.coco import coco_results
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.files import (
-    IMAGE_SUFFIXES,
     encode_image,
-    images_in,
     make_folder,
     read_image,
     write_atomic,
 )
 from synth_detect_ros.folders import remove_leftovers
+from synth_detect_ros.images.places import IMAGE_SUFFIXES, images_in
 from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.report.overlay import draw_detections
 

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from synth_detect_ros.bundle import MODEL, read_bundle_info
 from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set, spread
 from synth_detect_ros.dataset.coco import quiet_coco, read_coco
+from synth_detect_ros.dataset.image_files import image_files, read_annotated
 from synth_detect_ros.dataset.storage import COCO_FILE, IMAGES_FOLDER, INFO_FILE
+from synth_detect_ros.dataset.values import is_finite
 from synth_detect_ros.errors import DatasetError
-from synth_detect_ros.files import encode_image, make_folder, read_image, write_atomic
+from synth_detect_ros.files import encode_image, make_folder, write_atomic
 from synth_detect_ros.geometry.boxes import xyxy_from_xywh
 from synth_detect_ros.report.overlay import class_colour, draw_boxes, draw_mask
 
@@ -45,7 +47,7 @@ def show(folder: Path, out: Path, count: int) -> str:
     if (folder / MODEL).is_file():
         return describe_bundle(read_bundle_info(folder))
     if any((folder / name).is_file() for name in (COCO_FILE, INFO_FILE)):
-        coco = read_coco(folder / COCO_FILE)
+        coco = read_coco(folder / COCO_FILE, within=folder)
         text = describe_dataset(coco)
         pictures = dataset_pictures(folder / IMAGES_FOLDER, coco, count)
     else:
@@ -85,7 +87,7 @@ def dataset_pictures(images: Path, coco: dict[str, Any], count: int) -> list[Ima
     """Return pictures of a COCO data set with masks, boxes, names and visible shares.
 
     Args:
-        images: folder that `file_name` is relative to.
+        images: folder that `file_name` is relative to, in that of the data set.
         coco: COCO mapping.
         count: of pictures at most, spread evenly over the set.
 
@@ -93,17 +95,19 @@ def dataset_pictures(images: Path, coco: dict[str, Any], count: int) -> list[Ima
         (H, W, 3) uint8 RGB pictures.
     """
     index = quiet_coco(coco)
+    files = image_files(images, [row['file_name'] for row in coco['images']], images.parent)
     labels = {row['id']: label for label, row in enumerate(coco['categories'])}
     pictures = []
     for i in spread(len(coco['images']), count):
         entry = coco['images'][i]
-        canvas = read_image(images / entry['file_name'])
+        canvas = read_annotated(files[i], (entry['width'], entry['height']))
         for row in index.imgToAnns[entry['id']]:
             colour = class_colour(labels[row['category_id']])
             if row.get('segmentation'):
                 draw_mask(canvas, index.annToMask(row).astype(bool), colour)
             name = index.cats[row['category_id']]['name']
-            visible = f' {row["visib_fract"]:.0%} visible' if 'visib_fract' in row else ''
+            share = row.get('visib_fract')
+            visible = f' {share:.0%} visible' if is_finite(share) else ''
             draw_boxes(canvas, xyxy_from_xywh(row['bbox']), [f'{name}{visible}'], colour)
         pictures.append(canvas)
     return pictures
@@ -116,7 +120,9 @@ def describe_dataset(coco: dict[str, Any]) -> str:
     sizes = Counter(f'{row["width"]}x{row["height"]}' for row in coco['images'])
     lines = [f'data set: {len(coco["images"])} images of {", ".join(sizes)} pixels']
     lines += [f'  {name}: {counts[name]} instances' for name in names.values()]
-    visible = [row['visib_fract'] for row in coco['annotations'] if 'visib_fract' in row]
+    visible = [
+        row['visib_fract'] for row in coco['annotations'] if is_finite(row.get('visib_fract'))
+    ]
     if visible:
         low, middle = np.quantile(visible, [0.05, 0.5])
         lines.append(f'  visible share: median {middle:.2f}, 5 % are below {low:.2f}')

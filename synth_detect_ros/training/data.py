@@ -20,7 +20,7 @@ from synth_detect_ros.config import SynthesizeConfig, TrainConfig
 from synth_detect_ros.config.options import read_config
 from synth_detect_ros.dataset.generated import GeneratedSet
 from synth_detect_ros.dataset.inputs import provenance, read_inputs
-from synth_detect_ros.dataset.loader import TrainingSet, read_labelled
+from synth_detect_ros.dataset.loader import LabelledImages, TrainingSet, read_labelled
 from synth_detect_ros.dataset.storage import INFO_FILE, read_info
 from synth_detect_ros.dataset.synthesize import synthesize
 from synth_detect_ros.documents import read_yaml
@@ -72,6 +72,7 @@ def _stored(config: TrainConfig) -> TrainingData:
     folder = Path(config.dataset)
     images = read_labelled(folder / 'images', folder / 'annotations.json')
     own, held_out = split(len(images), config.val_share)
+    _check_learnable(images, len(own))
     masks = config.detector.architecture == 'mask_rcnn'
     data = TrainingSet(images, own, config.augment, config.seed, masks=masks)
     dataset = read_info(folder) if (folder / INFO_FILE).is_file() else {}
@@ -88,6 +89,28 @@ def _stored(config: TrainConfig) -> TrainingData:
             'dataset': {'annotations_sha256': digest, 'images': len(images)},
         },
     )
+
+
+def _check_learnable(images: LabelledImages, count: int) -> None:
+    """Refuse images without anything to learn; name the classes that they do not show.
+
+    Args:
+        images: of the data set.
+        count: of the first ones, that are trained on.
+
+    Raises:
+        DatasetError: none of them has an annotation that counts.
+    """
+    labels = images.labels[: images.first[count]]
+    if not len(labels):
+        raise DatasetError(
+            f'{images.folder}: none of the {count} images to train on has an annotation that '
+            'counts (crowds and boxes outside of the image do not): there is nothing to learn'
+        )
+    shown = set(labels.tolist())
+    missing = [name for label, name in enumerate(images.classes) if label not in shown]
+    if missing:
+        logger.warning('%s: no image to train on shows %s', images.folder, ', '.join(missing))
 
 
 def _generated(config: TrainConfig) -> TrainingData:

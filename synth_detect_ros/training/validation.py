@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.dataset.coco import read_coco
+from synth_detect_ros.dataset.image_files import image_files, read_annotated
 from synth_detect_ros.detectors.detector import Detector, to_tensor
 from synth_detect_ros.evaluation.metrics import score
 from synth_detect_ros.evaluation.selection import select
-from synth_detect_ros.files import read_image
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Validation:
             held_out: images of it that are not trained on.
 
         Raises:
-            DatasetError: the annotation file cannot be used.
+            DatasetError: the annotation file cannot be used, or an image is missing.
         """
         if config.val_images:
             truth = read_coco(Path(config.val_annotations))
@@ -60,7 +61,9 @@ class Validation:
             rows = [truth['images'][i] for i in held_out]
         # Spread over the set, which may be a video.
         pick = np.linspace(0, len(rows) - 1, min(len(rows), config.val_max_images)).astype(int)
-        return cls(name, folder, truth, [rows[i] for i in pick])
+        rows = [rows[i] for i in pick]
+        image_files(folder, [row['file_name'] for row in rows])
+        return cls(name, folder, truth, rows)
 
     def score(self, detector: Detector) -> dict[str, Any]:
         """Return the metrics of a detector, see `evaluation.metrics.score`; {} for no images."""
@@ -69,12 +72,14 @@ class Validation:
         detector.eval()
         device = next(detector.parameters()).device
         found = (  # one at a time: the masks of all of them would take gigabytes
-            detector.detect([to_tensor(read_image(self.folder / row['file_name']), device)])[0]
-            for row in self.rows
+            detector.detect([to_tensor(self._read(row), device)])[0] for row in self.rows
         )
         ids = [row['id'] for row in self.rows]
         selection = select(found, ids, self.truth, detector.classes)
         return score(selection, masks=detector.has_masks)
+
+    def _read(self, row: Mapping[str, Any]) -> NDArray[np.uint8]:
+        return read_annotated(self.folder / row['file_name'], (row['width'], row['height']))
 
     @staticmethod
     def score_of(metrics: Mapping[str, Any]) -> float:

@@ -11,7 +11,7 @@ from synth_detect_ros.config import ExportConfig
 from synth_detect_ros.dataset import export as module
 from synth_detect_ros.dataset.coco import quiet_coco
 from synth_detect_ros.dataset.export import export
-from synth_detect_ros.errors import ConfigError, DatasetError, StorageError
+from synth_detect_ros.errors import ConfigError, DatasetError, GeometryError, StorageError
 from synth_detect_ros.geometry.camera import Camera, project
 
 CAMERA = Camera.from_fov(tiny.WIDTH, tiny.HEIGHT, 60)
@@ -137,7 +137,7 @@ def test_bop_cannot_hold_lens_distortion(tmp_path):
 def test_a_missing_image_is_named_and_nothing_is_left(tmp_path, format):
     write_set(tmp_path / 'set')
     (tmp_path / 'set/images/000003.png').unlink()
-    with pytest.raises(DatasetError, match=r'000003\.png: no such image'):
+    with pytest.raises(DatasetError, match=r'1 of 5 images .* is 000003\.png'):
         run(tmp_path, format=format)
     assert [p.name for p in tmp_path.iterdir()] == ['set']
 
@@ -171,3 +171,69 @@ def test_the_command_says_where_it_is(tmp_path, capsys):
     argv = ['export', '--dataset', f'{tmp_path}/set', '--out', f'{tmp_path}/out']
     assert cli.main(argv) == 0
     assert capsys.readouterr().out == f'exported: {tmp_path}/out\n'
+
+
+BAD_POSES = {
+    'pose': ([], None, 'x', [[1, 0, 0, 0]] * 3, [[1, 0, 0]] * 4, [[float('nan')] * 4] * 4, 7),
+    'amodal_bbox': ([], None, [0, 0, 1], [0, 0, 1, float('inf')], {}),
+    'visib_fract': (0, -1, 1.5, 1e-310, '0.5', None, float('nan'), []),
+    'segmentation': ([], None),
+}
+
+
+@pytest.mark.parametrize(('key', 'value'), [(k, v) for k, vs in BAD_POSES.items() for v in vs])
+def test_bop_refuses_what_is_no_pose_of_a_rendered_object(tmp_path, key, value):
+    coco = write_set(tmp_path / 'set')
+    coco['annotations'][2][key] = value
+    (tmp_path / 'set/annotations.json').write_text(json.dumps(coco))
+    with pytest.raises(DatasetError, match=rf'annotation 3.*{key}|ns\[2\].*{key}|a mask'):
+        run(tmp_path, format='bop')
+    del coco['annotations'][2][key]
+    (tmp_path / 'set/annotations.json').write_text(json.dumps(coco))
+    with pytest.raises(DatasetError, match=r'annotation 3'):
+        run(tmp_path, format='bop')
+
+
+def test_bop_counts_the_pixels_of_masks_whatever_the_area_says(tmp_path):
+    coco = write_set(tmp_path / 'set')
+    for row in coco['annotations']:
+        x, y, w, h = row['bbox']
+        row |= {'area': 1, 'segmentation': [[x, y, x + w, y, x + w, y + h, x, y + h]]}
+    (tmp_path / 'set/annotations.json').write_text(json.dumps(coco))
+    infos = read(run(tmp_path, format='bop') / 'train_synth/000000/scene_gt_info.json')
+    for row in coco['annotations']:
+        count = infos[str(row['image_id'])][0]['px_count_visib']
+        assert count == row['bbox'][2] * row['bbox'][3]
+
+
+def test_bop_needs_the_camera_of_all_images(tmp_path):
+    write_set(tmp_path / 'set', camera=Camera.from_fov(640, 480, 60))
+    with pytest.raises(DatasetError, match='another size than the camera, 640x480 px'):
+        run(tmp_path, format='bop')
+    (tmp_path / 'set/dataset.yaml').write_text('format: 1')
+    with pytest.raises(GeometryError, match='set: wanted a ROS camera calibration'):
+        run(tmp_path, format='bop')
+
+
+def test_crowds_are_in_no_export(tmp_path):
+    coco = write_set(tmp_path / 'set')
+    coco['annotations'][2] |= {'iscrowd': 1}
+    del coco['annotations'][2]['pose']
+    (tmp_path / 'set/annotations.json').write_text(json.dumps(coco))
+    run(tmp_path)
+    assert (tmp_path / 'out/labels/000002.txt').read_text() == ''
+    (tmp_path / 'out').rename(tmp_path / 'yolo')
+    out = run(tmp_path, format='bop')
+    assert read(out / 'train_synth/000000/scene_gt.json')['2'] == []
+
+
+def test_yolo_names_of_any_script_are_listed(tmp_path):
+    coco = write_set(tmp_path / 'set', 1)
+    coco['images'][0]['file_name'] = '图 1.png'
+    coco['categories'][0]['name'] = 'a: "ü" # 图'
+    (tmp_path / 'set/annotations.json').write_text(json.dumps(coco))
+    (tmp_path / 'set/images/000000.png').rename(tmp_path / 'set/images/图 1.png')
+    out = run(tmp_path, val_share=0.0)
+    assert (out / 'train.txt').read_text(encoding='utf-8') == './images/图 1.png\n'
+    assert yaml.safe_load((out / 'data.yaml').read_text())['names'][0] == 'a: "ü" # 图'
+    assert (out / 'labels/图 1.txt').is_file()

@@ -107,6 +107,18 @@ def test_missing_images_are_counted_and_the_first_is_named(labelled, tmp_path):
         evaluate(labelled)
 
 
+def test_an_image_of_another_size_or_place_is_named(labelled, tmp_path):
+    path = tmp_path / 'images/1.png'
+    image = cv2.imread(str(path))
+    cv2.imwrite(str(path), image[1:])
+    with pytest.raises(DatasetError, match=r'1\.png: wanted .* pixels, as its annotations say'):
+        evaluate(labelled)
+    path.unlink()
+    path.symlink_to('/dev/zero')
+    with pytest.raises(DatasetError, match=r'1\.png: leads to /dev/zero, outside of'):
+        evaluate(labelled)
+
+
 def test_a_truncated_image_is_named(labelled, tmp_path):
     path = tmp_path / 'images/1.png'
     path.write_bytes(path.read_bytes()[:50])
