@@ -7,6 +7,7 @@ import itertools
 import json
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ IMAGES: dict[str, Spoil] = {
     },
     'big endian': _set('image', is_bigendian=255),
     'long frame': _set('image', header__frame_id='x' * 10_000),
+    'another frame': _set('image', header__frame_id='left'),
     'frame in another script': _set('image', header__frame_id='\u76f8\u673a\u00fc'),
     **{
         f'stamp {sec} {nano}': _set('image', header__stamp__sec=sec, header__stamp__nanosec=nano)
@@ -116,9 +118,23 @@ def _live_through(numbers: list[int], folder: Path, namespace: str) -> dict[int,
             process.kill()
 
 
+def _complaint(folder: Path) -> str:
+    """Return what a node should not have logged: an error of Python, or a kind of fault twice."""
+    for path in folder.glob('*_node0.log'):
+        lines = path.read_text(errors='replace').splitlines()
+        for line in lines:
+            if 'Traceback' in line or 'failed' in line:
+                return f'{path.name}: {line[-200:]}'
+        said = Counter(line.partition(']: ')[2] for line in lines if line.endswith('(said once)'))
+        if said and max(said.values()) > 1:
+            return f'{path.name}: said again: {said.most_common(1)[0][0][:200]}'
+    return ''
+
+
 def _watch(namespace: str, folder: Path, numbers: list[int], result: Path) -> int:
     watcher, seeds = Watcher(namespace), itertools.count()
     found: dict[int, str] = {}
+    complaints = ['']
 
     def kept() -> int:
         return len(list((folder / 'set' / 'frames').glob('[0-9]*')))
@@ -142,6 +158,9 @@ def _watch(namespace: str, folder: Path, numbers: list[int], result: Path) -> in
             watcher.send(image, info)
             watcher.spin(0.05)
         why = good()
+        if (complaint := _complaint(folder)) not in complaints:
+            complaints.append(complaint)
+            why = why or complaint
         found[number] = f'{name}: {why}' if why else ''
         result.write_text(json.dumps(found))
     return 0

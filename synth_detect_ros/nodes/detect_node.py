@@ -120,7 +120,7 @@ class DetectNode(LifecycleNode):
 
     def _start_counting(self) -> None:
         self._latency = LatencyWindow()
-        self._skipped = Notices(self.get_logger().error, 'Image skipped')
+        self._skipped = Notices(self.get_logger().warning, 'Image skipped')
         self._ageless = Notices(self.get_logger().warning, 'Age left out of /diagnostics')
 
     def _load(self) -> Predictor:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 ItemT = TypeVar('ItemT')
+_log = logging.getLogger(__name__)
 
 
 class LatestOnlyWorker(Generic[ItemT]):
     """A worker thread with a one-slot mailbox: a newer item replaces one that still waits.
 
-    So an item waits for one call of `work` at most, however fast items come.
+    So an item waits for one call of `work` at most, however fast items come. The thread outlives
+    whatever an item does to it.
 
     Args:
-        work: called in the thread with one item at a time; it must not raise.
+        work: called in the thread with one item at a time; what it raises is logged.
         name: of the thread, for debuggers.
     """
 
@@ -55,4 +58,10 @@ class LatestOnlyWorker(Generic[ItemT]):
                     return
                 item, self._slot = self._slot, None
             if item is not None:
-                self._work(item)
+                self._try(item)
+
+    def _try(self, item: ItemT) -> None:
+        try:
+            self._work(item)
+        except Exception:
+            _log.exception('%s failed; it goes on with the next item', self._thread.name)

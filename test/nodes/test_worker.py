@@ -45,3 +45,24 @@ def test_worker_without_work_stops_at_once():
     start = time.monotonic()
     LatestOnlyWorker(print, 'test').stop()
     assert time.monotonic() - start < 1
+
+
+def test_worker_outlives_work_that_raises(caplog):
+    done = []
+
+    def work(item):
+        if item == 0:
+            raise ValueError('item 0')
+        done.append(item)
+
+    worker = LatestOnlyWorker(work, 'test')
+    worker.offer(0)
+    end = time.monotonic() + 10
+    while not caplog.records and time.monotonic() < end:
+        time.sleep(0.01)
+    worker.offer(1)
+    while not done and time.monotonic() < end:
+        time.sleep(0.01)
+    worker.stop()
+    assert done == [1]
+    assert 'test failed; it goes on' in caplog.text and 'item 0' in caplog.text

@@ -21,7 +21,7 @@ class Notices:
     Two texts are of one kind when they differ in numbers and quoted words only.
 
     Args:
-        say: the log.
+        say: the log, the same level in the whole process: rclpy ties a line of code to one.
         what: happened to a message, 'Image skipped' say; stands before each text.
     """
 
