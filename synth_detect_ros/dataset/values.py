@@ -8,8 +8,8 @@ from typing import Any, TypeGuard
 
 from synth_detect_ros.documents import short
 
-# Characters that end a line, or move the cursor.
-_CONTROLS = {'Cc', 'Zl', 'Zp'}
+# Characters that end a line or move the cursor, and bytes of a file name that are no text.
+_CONTROLS = {'Cc', 'Cs', 'Zl', 'Zp'}
 
 
 def is_whole(value: Any) -> TypeGuard[int]:

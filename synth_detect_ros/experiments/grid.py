@@ -20,6 +20,7 @@ from synth_detect_ros.config.options import (
 )
 from synth_detect_ros.config.presets import experiment_path
 from synth_detect_ros.config.rules import option
+from synth_detect_ros.dataset.values import is_line
 from synth_detect_ros.errors import ConfigError
 
 # Held-out renderings among the labelled sets.
@@ -105,6 +106,8 @@ def read_setup(path: Path) -> Setup:
             raise ConfigError(f'{path}: {real.name}: give images and annotations')
         if real.name == SYNTHETIC:
             raise ConfigError(f'{path}: {SYNTHETIC} is the name of held-out renderings')
+        if not is_line(real.name) or '/' in real.name or real.name.startswith('.'):
+            raise ConfigError(f'{path}: real: wanted a name for files too, got {real.name!r}')
     return setup
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from synth_detect_ros.dataset.coco import read_coco
+from synth_detect_ros.dataset.image_files import image_files, read_annotated
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.experiments.grid import RealSet
 from synth_detect_ros.files import make_folder, write_atomic
@@ -72,6 +73,10 @@ def write_split(
 
     Returns:
         The COCO file of the test frames, by name of the set.
+
+    Raises:
+        DatasetError: a set cannot be read, has too few images, or one that is missing, broken or
+            of another size than its annotations say.
     """
     tests: dict[str, Path] = {}
     parts: list[tuple[RealSet, Coco]] = []
@@ -91,7 +96,7 @@ def write_split(
 def _write_training_set(
     parts: Sequence[tuple[RealSet, Coco]], classes: Sequence[str], folder: Path
 ) -> None:
-    """Write the parts as one data set; file names are prefixed with the set's.
+    """Write the parts as one data set; file names are those of the sets, numbered.
 
     Images with an excluded annotation are left out: an object without its box would be learnt as
     background.
@@ -108,11 +113,12 @@ def _write_training_set(
             if item.exclude and row.get(item.exclude)
         }
         new_ids: dict[int, int] = {}
-        for row in content['images']:
+        files = image_files(Path(item.images), [row['file_name'] for row in content['images']])
+        for row, file in zip(content['images'], files, strict=True):
             if row['id'] not in excluded:
-                name = f'{item.name}_{row["file_name"].replace("/", "_")}'
-                image = (Path(item.images) / row['file_name']).read_bytes()
-                write_atomic(folder / 'images' / name, image)
+                read_annotated(file, (row['width'], row['height']))
+                name = f'{item.name}_{len(images):06d}{file.suffix}'
+                write_atomic(folder / 'images' / name, file.read_bytes())
                 new_ids[row['id']] = len(images)
                 images.append({**row, 'id': len(images), 'file_name': name})
         for row in content['annotations']:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from synth_detect_ros.dataset.coco import coco_results
+from synth_detect_ros.dataset.values import is_line
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.files import (
     encode_image,
@@ -43,7 +45,8 @@ def detect_files(
         progress: called with (images done, images in all) after each image.
 
     Returns:
-        The COCO file: images, categories, and annotations with a score each.
+        The COCO file: images, categories, and annotations with a score each. Its names are
+        relative to the folder that all images lie in.
 
     Raises:
         DatasetError: an image is missing; or broken: then the others are finished first.
@@ -74,6 +77,7 @@ def _detect_all(
     images: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     broken: list[Path] = []
+    folder = os.path.commonpath([os.path.abspath(file.parent) for file in files])
     for number, (file, name) in enumerate(zip(files, _overlay_names(files), strict=True), start=1):
         try:
             image = read_image(file)
@@ -83,7 +87,8 @@ def _detect_all(
             continue
         found = predictor.detect(image, score_threshold)
         height, width = image.shape[:2]
-        images.append({'id': number, 'file_name': str(file), 'width': width, 'height': height})
+        file_name = os.path.relpath(file, folder)
+        images.append({'id': number, 'file_name': file_name, 'width': width, 'height': height})
         rows += coco_results(found, number, ids, first_id=len(rows) + 1)
         overlay = draw_detections(image, found, predictor.classes)
         write_atomic(out / name, encode_image(overlay, 'jpg'))
@@ -94,10 +99,11 @@ def _detect_all(
 
 
 def _find_images(paths: Sequence[Path]) -> list[Path]:
-    """Return image files, folders replaced by the images in them, sorted by name.
+    """Return image files, each once, folders replaced by the images in them, sorted by name.
 
     Raises:
-        DatasetError: a path is missing, or a folder holds no image.
+        DatasetError: a path is missing, or a folder holds no image, or one that leads outside; or
+            a name is no text.
     """
     files: list[Path] = []
     for path in paths:
@@ -109,7 +115,12 @@ def _find_images(paths: Sequence[Path]) -> list[Path]:
             files.append(path)
         else:
             raise DatasetError(f'{path}: no such image file or folder')
-    return files
+    for file in files:
+        if not is_line(file.name):
+            raise DatasetError(
+                f'{str(file)!a}: its name is not text in one line. Rename the file.'
+            )
+    return list({os.path.abspath(file): file for file in files}.values())
 
 
 def _overlay_names(files: Sequence[Path]) -> list[str]:

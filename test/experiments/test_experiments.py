@@ -137,6 +137,35 @@ def test_real_training_set_leaves_out_images_with_excluded_annotations(
     assert names == {p.name for p in (tmp_path / 'split/train/images').iterdir()}
 
 
+def test_images_of_real_sets_keep_apart_and_are_checked(setup_file: Path, tmp_path) -> None:
+    real = tmp_path / 'real'
+    content = json.loads((real / 'annotations.json').read_text())
+    (real / 'images' / 'a').mkdir()
+    for row, name in zip(content['images'], ('a/b.png', 'a_b.png'), strict=False):
+        (real / 'images' / row['file_name']).rename(real / 'images' / name)
+        row['file_name'] = name
+    (real / 'annotations.json').write_text(json.dumps(content))
+    camera = read_setup(setup_file).cameras[0]
+    write_split(camera.real, tiny.CLASSES, 0.5, tmp_path / 'split')
+    train = json.loads((tmp_path / 'split/train/annotations.json').read_text())
+    for row, old in zip(train['images'], content['images'], strict=False):
+        copied = tmp_path / 'split/train/images' / row['file_name']
+        assert copied.read_bytes() == (real / 'images' / old['file_name']).read_bytes()
+    (real / 'images/a/b.png').unlink()
+    (real / 'images/a/b.png').symlink_to('/dev/zero')
+    with pytest.raises(DatasetError, match=r'a/b\.png: leads to /dev/zero'):
+        write_split(camera.real, tiny.CLASSES, 0.5, tmp_path / 'other')
+
+
+@pytest.mark.parametrize('name', ['a/b', '..', 'a\nb', ' '])
+def test_a_name_of_a_real_set_is_one_of_a_file(setup_file: Path, name: str) -> None:
+    content = yaml.safe_load(setup_file.read_text())
+    content['cameras'][0]['real'][0]['name'] = name
+    setup_file.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match='wanted a name for files too'):
+        read_setup(setup_file)
+
+
 @pytest.mark.parametrize('path', GRIDS, ids=lambda path: path.stem)
 def test_shipped_grid_makes_different_runs(path: Path, setup_file: Path, tmp_path: Path) -> None:
     content = yaml.safe_load(setup_file.read_text())

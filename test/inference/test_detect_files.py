@@ -1,9 +1,13 @@
 import json
+import os
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from synth_detect_ros.dataset.coco import read_coco
+from synth_detect_ros.dataset.image_files import image_files
 from synth_detect_ros.errors import DatasetError, StorageError
 from synth_detect_ros.inference.detect_files import detect_files
 from synth_detect_ros.structures import Detections
@@ -35,16 +39,46 @@ def test_every_image_gets_a_picture_and_an_entry(tmp_path):
     calls = []
     path = detect_files(FindsOne(), [folder], tmp_path / 'out', 0.5, lambda *a: calls.append(a))
     content = json.loads(path.read_text())
-    assert [row['file_name'] for row in content['images']] == [
-        str(folder / 'a.jpg'),
-        str(folder / 'b.png'),
-    ]
+    assert [row['file_name'] for row in content['images']] == ['a.jpg', 'b.png']
     assert [row['image_id'] for row in content['annotations']] == [1, 2]
     assert [row['id'] for row in content['annotations']] == [1, 2]
     names = {c['id']: c['name'] for c in content['categories']}
     assert {names[row['category_id']] for row in content['annotations']} == {'cube'}
     assert sorted(p.name for p in (tmp_path / 'out').glob('*.jpg')) == ['a.jpg', 'b.jpg']
     assert calls == [(1, 2), (2, 2)]
+
+
+def test_results_are_a_data_set_that_is_read_again(tmp_path, monkeypatch):
+    write_images(tmp_path / 'in', 'a.png', 'c.png')
+    write_images(tmp_path / 'in' / 'sub', 'a.png')
+    write_images(tmp_path / 'other', 'b.png')
+    monkeypatch.chdir(tmp_path / 'other')
+    given = ['../in', '../in/sub/a.png', 'b.png', '../in/c.png', str(tmp_path / 'in/c.png')]
+    path = detect_files(FindsOne(), list(map(Path, given)), tmp_path / 'out', 0.5)
+    content = read_coco(path)
+    names = [row['file_name'] for row in content['images']]
+    assert sorted(names) == ['in/a.png', 'in/c.png', 'in/sub/a.png', 'other/b.png']
+    assert len(image_files(tmp_path, names)) == 4
+    assert {row['area'] for row in content['annotations']} == {3600}
+
+
+@pytest.mark.parametrize('name', [b'a\xff.png', b'a\n.png'])
+def test_a_file_name_that_is_no_line_of_text_is_refused(tmp_path, name):
+    folder = write_images(tmp_path / 'in', 'a.png')
+    (folder / 'a.png').rename(os.fsdecode(os.fsencode(folder / 'x')[:-1] + name))
+    with pytest.raises(DatasetError, match='not text in one line'):
+        detect_files(FindsOne(), [folder], tmp_path / 'out', 0.5)
+
+
+def test_a_folder_with_a_pipe_or_a_link_out_of_it_is_refused(tmp_path):
+    folder = write_images(tmp_path / 'in', 'a.png')
+    os.mkfifo(folder / 'b.png')
+    with pytest.raises(DatasetError, match=r'b\.png: .*not a regular file'):
+        detect_files(FindsOne(), [folder], tmp_path / 'out', 0.5)
+    (folder / 'b.png').unlink()
+    (folder / 'b.png').symlink_to('/dev/zero')
+    with pytest.raises(DatasetError, match=r'b\.png: leads to /dev/zero'):
+        detect_files(FindsOne(), [folder], tmp_path / 'out', 0.5)
 
 
 def test_detections_below_the_threshold_are_left_out(tmp_path):
