@@ -6,6 +6,7 @@ network's threads spin for long after each layer, on cores that camera and trans
 
 from __future__ import annotations
 
+import reprlib
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -24,6 +26,7 @@ from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.nodes import conversions
 from synth_detect_ros.nodes.camera.notices import Notices, States
 from synth_detect_ros.nodes.camera.reception import receive_images
+from synth_detect_ros.nodes.camera.steady import SteadyStream
 from synth_detect_ros.nodes.latency import Latency, LatencyWindow, age_of
 from synth_detect_ros.nodes.lifecycle import survive_impossible_transitions
 from synth_detect_ros.nodes.outputs import Outputs
@@ -120,6 +123,7 @@ class DetectNode(LifecycleNode):
 
     def _start_counting(self) -> None:
         self._latency = LatencyWindow()
+        self._stream = SteadyStream()
         self._skipped = Notices(self.get_logger().warning, 'Image skipped')
         self._ageless = Notices(self.get_logger().warning, 'Age left out of /diagnostics')
 
@@ -182,6 +186,7 @@ class DetectNode(LifecycleNode):
     def _detect(self, message: Image | CompressedImage, arrived: float) -> None:
         begin = time.perf_counter()
         image = conversions.rgb_from_message(message, self._depth)
+        self._note_change(image, message)
         ready = time.perf_counter()
         detections = self._predictor.detect(
             image, self.config.score_threshold, masks=self._outputs.want_masks()
@@ -201,6 +206,18 @@ class DetectNode(LifecycleNode):
                 stages=self._predictor.timings,
             )
         )
+
+    def _note_change(self, image: NDArray[np.uint8], message: Image | CompressedImage) -> None:
+        """Say when images are those of another camera, or mode of it."""
+        height, width = image.shape[:2]
+        frame = reprlib.repr(message.header.frame_id)
+        like = f'{width}x{height} {conversions.encoding_of(message)} of frame {frame}'
+        if before := self._stream.hear(like, time.monotonic()):
+            self.get_logger().warning(
+                f'Images on {self._images.topic} are {like} now, {before} before: another camera, '
+                'or another mode. Detection goes on; where it finds less than before, train with '
+                'backgrounds of this camera.'
+            )
 
     def _report(self) -> None:
         """Publish the state on /diagnostics; warn when images do not come, or are lost."""

@@ -22,7 +22,7 @@ from synth_detect_ros.config.options import build
 from synth_detect_ros.detectors.build import build_detector
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.inference.predictor import Predictor
-from synth_detect_ros.nodes import detect_node
+from synth_detect_ros.nodes import conversions, detect_node
 from synth_detect_ros.report.overlay import draw_detections
 
 pytestmark = pytest.mark.ros
@@ -240,6 +240,31 @@ def test_frames_that_cannot_be_used_are_skipped_and_reported(graph, scene, bundl
     assert 'Detection failed' not in node.output
     assert node.interrupt() == 0, node.output
     assert re.search(r'Image skipped: \d+, \d+ times: ', node.output)
+
+
+def test_another_camera_is_told_and_detection_goes_on(graph, scene, bundle):
+    small = np.ascontiguousarray(scene(0)[:90])
+    sent = {'small': False}
+
+    def spoil(image, info):
+        if sent['small']:
+            image = conversions.image_from_rgb(small, image.header)
+            image.header.frame_id = 'left'
+        return image, info
+
+    FakeCamera(graph, [scene(0)], CAMERA, spoil=spoil)
+    overlays = graph.listen(Image, 'detect_node/overlay')
+    node = graph.start('detect_node', model=bundle, device='cpu')
+    graph.until(lambda: len(overlays) > 5, 'detections')
+    sent['small'] = True
+    graph.until(lambda: 'another camera' in node.output, 'a notice')
+    topic, left = f'{graph.namespace}/image', "160x90 rgb8 of frame 'left'"
+    assert (
+        f"Images on {topic} are {left} now, 160x120 rgb8 of frame 'optical' before" in node.output
+    )
+    overlays.clear()
+    graph.until(lambda: overlays, 'detections')
+    assert (overlays[-1].height, overlays[-1].header.frame_id) == (90, 'left')
 
 
 def test_stamps_of_no_clock_are_passed_on_and_their_age_is_left_out(graph, scene, bundle):

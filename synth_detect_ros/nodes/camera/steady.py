@@ -76,6 +76,29 @@ class SteadyCamera:
         return said.value if said.lasts(OTHER_TIMES, OTHER_S, time_s) else None
 
 
+class SteadyStream:
+    """What the images of a topic are like; single odd ones do not count."""
+
+    def __init__(self) -> None:
+        self._like = ''
+        self._said = Streak[str]()
+
+    def hear(self, like: str, time_s: float) -> str:
+        """Take note of an image; return what images were like before, when they have changed.
+
+        Args:
+            like: what it is like, size and encoding say.
+            time_s: on a clock that never jumps [s].
+        """
+        self._said.hear(like, time_s)
+        first = not self._like and self._said.lasts(_TAKEN, 0.0, time_s)
+        changed = like != self._like and self._said.lasts(OTHER_TIMES, OTHER_S, time_s)
+        if not first and not changed:
+            return ''
+        before, self._like = self._like, like
+        return before
+
+
 def difference(now: Camera, before: Camera) -> str:
     """Return in words how intrinsics differ, at least in one thing."""
     parts = []

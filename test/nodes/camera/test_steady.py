@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from synth_detect_ros.geometry.camera import Camera
-from synth_detect_ros.nodes.camera.steady import SteadyCamera, Streak, difference
+from synth_detect_ros.nodes.camera.steady import SteadyCamera, SteadyStream, Streak, difference
 
 CAMERA, OTHER = Camera.from_fov(160, 120, 60.0), Camera.from_fov(320, 240, 60.0)
 
@@ -89,3 +89,17 @@ def test_difference_names_what_differs():
         'fx 100 in place of 138.564, cy 50 in place of 59.5, another distortion'
     )
     assert difference(OTHER, CAMERA).startswith('320x240 pixels in place of 160x120, fx ')
+
+
+def test_images_that_stay_different_are_told_once():
+    stream, told = SteadyStream(), []
+    for tick in range(400):
+        like = 'odd' if tick in (0, 60, 61) else 'left' if tick < 100 else 'right'
+        if before := stream.hear(like, tick / 10):
+            told.append((tick, before))
+    assert told == [(150, 'left')]
+
+
+def test_images_of_two_cameras_in_turns_are_no_change():
+    stream = SteadyStream()
+    assert not any(stream.hear('left' if tick % 2 else 'right', tick) for tick in range(100))
