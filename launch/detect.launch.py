@@ -26,6 +26,11 @@ def generate_launch_description():
                 default_value='',
                 description='detections below are not published',
             ),
+            DeclareLaunchArgument(
+                'trust_code',
+                default_value='',
+                description="SHA-256 of the code of the model's own extractor, if it has one",
+            ),
             DeclareLaunchArgument('device', default_value='', description='auto, cpu, cuda'),
             DeclareLaunchArgument(
                 'params',
@@ -45,7 +50,9 @@ def generate_launch_description():
                 additional_env={'GOMP_SPINCOUNT': '1000'},
                 parameters=[
                     LaunchConfiguration('params'),
-                    GivenParameters({'model': str, 'device': str, 'score_threshold': float}),
+                    GivenParameters(
+                        {'model': str, 'trust_code': str, 'device': str, 'score_threshold': float}
+                    ),
                 ],
                 remappings=[('image', LaunchConfiguration('image'))],
             ),

@@ -1,14 +1,16 @@
 """The bundle: a trained model on disk, a folder that needs nothing else.
 
 `weights.safetensors` holds the weights, `model.yaml` what it takes to build the network around
-them, and where they came from, `SHA256SUMS` the checksums of both (`sha256sum -c` reads it).
-Nothing pickled is ever loaded from a bundle.
+them, and where they came from, `SHA256SUMS` the checksums of the others (`sha256sum -c` reads it).
+Nothing pickled is ever loaded from a bundle, and no code is run: where the extractor is code of
+the user's, it lies beside them as `extractor.py`, and runs only for who names its SHA-256.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,13 +25,16 @@ from synth_detect_ros.config.detectors import translate_detector
 from synth_detect_ros.config.options import build, to_mapping
 from synth_detect_ros.detectors.build import build_detector
 from synth_detect_ros.detectors.detector import Detector
+from synth_detect_ros.detectors.extractors.build import is_own
+from synth_detect_ros.detectors.extractors.own_code import OwnCode
 from synth_detect_ros.documents import read_yaml
 from synth_detect_ros.errors import BundleError, ConfigError, WeightsError
 from synth_detect_ros.files import sha256_of, write_atomic
 from synth_detect_ros.folders import folder_before, whole_folder
 
-FORMAT = 2
+FORMAT = 3
 WEIGHTS, MODEL, SUMS = 'weights.safetensors', 'model.yaml', 'SHA256SUMS'
+CODE = 'extractor.py'
 # A bundle may be replaced while it is read, hardly so often.
 TRIES = 5
 
@@ -51,12 +56,18 @@ def save_bundle(folder: Path, detector: Detector, facts: Mapping[str, Any]) -> P
         StorageError: it cannot be written, for example on a full disk.
     """
     weights = {k: v.detach().cpu().contiguous() for k, v in detector.state_dict().items()}
-    with whole_folder(folder) as partial:
-        write_atomic(partial / WEIGHTS, save(weights))
-        info = {**_describe(detector, sha256_of(partial / WEIGHTS)), **facts}
-        write_atomic(partial / MODEL, yaml.safe_dump(info, sort_keys=False).encode())
-        sums = [f'{sha256_of(file)}  {file.name}\n' for file in sorted(partial.iterdir())]
-        write_atomic(partial / SUMS, ''.join(sums).encode())
+    with whole_folder(folder) as new:
+        write_atomic(new / WEIGHTS, save(weights))
+        info = {**_describe(detector, sha256_of(new / WEIGHTS)), **facts}
+        if detector.own_code is not None:
+            write_atomic(new / CODE, detector.own_code.source)
+            function = detector.config.extractor.rpartition(':')[2]
+            info['detector']['extractor'] = f'{CODE}:{function}'
+            info['code_sha256'] = detector.own_code.sha256
+        info = _without_folders(info)
+        write_atomic(new / MODEL, yaml.safe_dump(info, sort_keys=False).encode())
+        sums = [f'{sha256_of(file)}  {file.name}\n' for file in sorted(new.iterdir())]
+        write_atomic(new / SUMS, ''.join(sums).encode())
     return folder
 
 
@@ -81,8 +92,19 @@ def _describe(detector: Detector, weights_sha256: str) -> dict[str, Any]:
     }
 
 
+def _without_folders(value: Any) -> Any:
+    """Return a value without the folders of absolute paths: they mean nothing elsewhere."""
+    if isinstance(value, Mapping):
+        return {key: _without_folders(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(entry) for entry in value]
+    return Path(value).name if isinstance(value, str) and value.startswith('/') else value
+
+
 def read_bundle_info(folder: Path) -> dict[str, Any]:
     """Read `model.yaml` of a bundle; that of format 1 with its detector under today's names.
+
+    No code is run.
 
     Raises:
         BundleError: it is missing, broken, or of another format.
@@ -111,32 +133,37 @@ def _read_info(folder: Path) -> dict[str, Any]:
             return {**info, 'detector': translate_detector(info['detector'])}
         except ConfigError as error:
             raise BundleError(f'{path}: detector.{error}') from error
-    if info['format'] != FORMAT:
+    if info['format'] not in (2, FORMAT):
         raise BundleError(
-            f'{path}: format {info["format"]}, but this version of synth_detect_ros reads 1 and '
+            f'{path}: format {info["format"]}, but this version of synth_detect_ros reads 1 to '
             f'{FORMAT}; train again or install the matching version'
         )
     return info
 
 
-def load_bundle(folder: Path, device: str = 'cpu') -> tuple[Detector, dict[str, Any]]:
+def load_bundle(
+    folder: Path, device: str = 'cpu', trust_code: str = ''
+) -> tuple[Detector, dict[str, Any]]:
     """Load a trained detector, in inference mode.
 
     Args:
         folder: of the bundle.
         device: where the network goes.
+        trust_code: SHA-256 of the code of the bundle's own extractor, or a file with this code,
+            which then sees itself as this file; without it, no code of a bundle runs.
 
     Returns:
         The detector and the content of `model.yaml`.
 
     Raises:
-        BundleError: something is missing, truncated, or does not fit together.
+        BundleError: something is missing, truncated, or does not fit together; or the bundle
+            has an extractor of its own whose code `trust_code` does not name.
     """
-    detector, info = _while_it_stands(folder, _load)
+    detector, info = _while_it_stands(folder, partial(_load, trust_code=trust_code))
     return detector.eval().to(device), info
 
 
-def _load(folder: Path) -> tuple[Detector, dict[str, Any]]:
+def _load(folder: Path, trust_code: str) -> tuple[Detector, dict[str, Any]]:
     info = _read_info(folder)
     path = folder / WEIGHTS
     if not path.is_file():
@@ -149,11 +176,37 @@ def _load(folder: Path) -> tuple[Detector, dict[str, Any]]:
                 'differs); copy the bundle again'
             )
         config = build(DetectorConfig, info['detector'], str(folder / MODEL))
-        detector = build_detector(config, info['classes'], load_weights=False)
+        code = _trusted_code(folder, trust_code) if is_own(config.extractor) else None
+        detector = build_detector(config, info['classes'], load_weights=False, own_code=code)
         detector.load_state_dict(load_file(path))
     except (ConfigError, WeightsError, RuntimeError, SafetensorError, OSError) as error:
         raise BundleError(f'{folder}: the model cannot be rebuilt: {error}') from error
     return detector, info
+
+
+def _trusted_code(folder: Path, trust_code: str) -> OwnCode:
+    """Return the code of a bundle's own extractor.
+
+    Raises:
+        BundleError: it is not there, or `trust_code` does not name it.
+    """
+    path = folder / CODE
+    if not path.is_file():
+        raise BundleError(
+            f'{path}: missing. The extractor of this model is code of its own, which bundles hold '
+            'since format 3: train again, or copy the file that it was trained with to this place.'
+        )
+    code, file = OwnCode(path, path.read_bytes()), Path(trust_code)
+    own = OwnCode(file.resolve(), file.read_bytes()) if file.is_file() else None
+    named = own.sha256 if own else trust_code.lower()
+    if named == code.sha256:
+        return own or code
+    came = f'; trust_code is {named}' if named else ''
+    raise BundleError(
+        f'{path}: the extractor of this model is code of its own, which runs only where it is '
+        f'trusted{came}. Read the file; where you trust it, give --trust-code {code.sha256} '
+        '(of a node the parameter trust_code), or the file that the model was trained with.'
+    )
 
 
 def _check_sums(folder: Path, *names: str) -> None:

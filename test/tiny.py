@@ -108,6 +108,23 @@ def train_config(dataset: Path, out: Path, **values: Any) -> TrainConfig:
     return build(TrainConfig, {**defaults, **values, 'detector': detector})
 
 
+# Source of an own extractor, `make`: one map of stride 16.
+OWN_EXTRACTOR = """
+from torch import nn
+
+class Net(nn.Module):
+    out_channels, stride = 6, 16
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 16, 16)
+    def forward(self, x):
+        return self.conv(x)
+
+def make():
+    return Net()
+"""
+
+
 def write_bundle(folder: Path, **values: Any) -> Path:
     """Write a bundle with random weights; it finds arbitrary things at low scores."""
     torch.manual_seed(0)

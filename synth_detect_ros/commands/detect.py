@@ -8,7 +8,7 @@ from synth_detect_ros.commands.progress import progress_bar
 from synth_detect_ros.config import DetectConfig
 
 # What the command takes from the configuration that it shares with the live node.
-FLAGS = ('model', 'device', 'score_threshold', 'threads')
+FLAGS = ('model', 'trust_code', 'device', 'score_threshold', 'threads')
 
 
 def add(parser: ArgumentParser) -> None:
@@ -26,8 +26,9 @@ def run(args: Namespace) -> None:
     from synth_detect_ros.inference.predictor import Predictor
 
     predictor = Predictor(
-        Path(config.model), config.device, config.threads, config.runtime, config.proposals
-    )
+        Path(config.model), config.device, config.threads, config.runtime, config.proposals,
+        config.trust_code,
+    )  # fmt: skip
     with progress_bar('image') as advance:
         path = detect_files(predictor, args.images, args.out, config.score_threshold, advance)
     print(f'detections: {path}')

@@ -17,10 +17,17 @@ RUNTIME_HELP = (
 )
 
 
+TRUST_HELP = (
+    "SHA-256 of the code of the model's own extractor, extractor.py of the bundle, or a file with "
+    'this code; it runs only when it is named here'
+)
+
+
 class DetectConfig(Options):
     """`detect_node`: 2D detections and masks from live images."""
 
     model: str = option('', 'bundle: folder of a trained model', path='always')
+    trust_code: str = option('', TRUST_HELP, path='if there')
     device: str = option('auto', 'auto, cpu, cuda or cuda:<n>')
     runtime: Runtime = option('auto', RUNTIME_HELP)
     proposals: int = option(
@@ -60,6 +67,7 @@ class EvaluateConfig(Options):
     exclude: str = option(
         '', 'ignore annotations in which this field is true, e.g. low_accuracy; empty: none'
     )
+    trust_code: str = option('', TRUST_HELP, path='if there')
     device: str = option('auto', 'auto, cpu, cuda or cuda:<n>')
     runtime: Runtime = option('auto', RUNTIME_HELP)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from synth_detect_ros.config import DetectorConfig
 from synth_detect_ros.detectors.detector import Detector
+from synth_detect_ros.detectors.extractors.own_code import OwnCode
 from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.detectors.ssd import SSD
 
@@ -19,7 +20,11 @@ DETECTORS: dict[str, Callable[..., Detector]] = {
 
 
 def build_detector(
-    config: DetectorConfig, classes: Sequence[str], *, load_weights: bool = True
+    config: DetectorConfig,
+    classes: Sequence[str],
+    *,
+    load_weights: bool = True,
+    own_code: OwnCode | None = None,
 ) -> Detector:
     """Build a detector.
 
@@ -27,9 +32,11 @@ def build_detector(
         config: the network.
         classes: class names; label i is classes[i].
         load_weights: False leaves the extractor's weights to the caller.
+        own_code: builds the extractor in place of the file that `config` names.
 
     Raises:
         ConfigError: the extractor is not known or does not fit.
         WeightsError: its weights are missing or do not fit.
     """
-    return DETECTORS[config.architecture](config, classes, load_weights=load_weights)
+    kind = DETECTORS[config.architecture]
+    return kind(config, classes, load_weights=load_weights, own_code=own_code)

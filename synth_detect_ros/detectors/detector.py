@@ -76,6 +76,7 @@ class Detector(nn.Module, ABC):
     Attributes:
         stages: the extractor's stages, for the freeze dial.
         weights_source: where the extractor's weights came from.
+        own_code: of the user's that built the extractor, or None.
         transform: normalises, resizes and pads images.
         divisor: sides are padded to multiples of it [px].
     """
@@ -92,6 +93,7 @@ class Detector(nn.Module, ABC):
         self.classes = tuple(classes)
         self.stages = extractor.stages
         self.weights_source = extractor.source
+        self.own_code = extractor.own_code
         self.transform = _Transform(
             config.min_side,
             config.max_side,

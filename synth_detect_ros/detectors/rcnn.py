@@ -17,6 +17,7 @@ from synth_detect_ros.config import RCNNConfig, RFCNConfig
 from synth_detect_ros.detectors.detector import Detector, Found, Target
 from synth_detect_ros.detectors.extractors.build import build_extractor
 from synth_detect_ros.detectors.extractors.freezing import Stage
+from synth_detect_ros.detectors.extractors.own_code import OwnCode
 from synth_detect_ros.detectors.neck import Neck
 from synth_detect_ros.detectors.rfcn import build_position_heads, build_position_maps
 from synth_detect_ros.detectors.roi_heads import build_heads
@@ -39,8 +40,9 @@ class RCNN(Detector):
         classes: Sequence[str],
         *,
         load_weights: bool = True,
+        own_code: OwnCode | None = None,
     ) -> None:
-        extractor = build_extractor(config, load=load_weights)
+        extractor = build_extractor(config, load=load_weights, own_code=own_code)
         super().__init__(config, classes, extractor)
         self.neck = Neck(extractor, config)
         self.rpn = ProposalNetwork(config, self.neck.out_channels, extractor.strides)

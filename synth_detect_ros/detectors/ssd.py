@@ -25,6 +25,7 @@ from synth_detect_ros.detectors.default_boxes import (
 from synth_detect_ros.detectors.detector import Detector, Found, Target
 from synth_detect_ros.detectors.extractors.build import build_extractor
 from synth_detect_ros.detectors.extractors.freezing import Stage
+from synth_detect_ros.detectors.extractors.own_code import OwnCode
 from synth_detect_ros.detectors.ssd_layers import ExtraMaps, Predictors, flatten
 
 # Least side of a detection after clipping, as in torchvision's other detectors [px].
@@ -44,9 +45,14 @@ class SSD(Detector):
     divisor = 1
 
     def __init__(
-        self, config: SSDConfig, classes: Sequence[str], *, load_weights: bool = True
+        self,
+        config: SSDConfig,
+        classes: Sequence[str],
+        *,
+        load_weights: bool = True,
+        own_code: OwnCode | None = None,
     ) -> None:
-        extractor = build_extractor(config, load=load_weights)
+        extractor = build_extractor(config, load=load_weights, own_code=own_code)
         super().__init__(config, classes, extractor)
         self.neck = ExtraMaps(extractor, config)
         self._shapes = box_shapes(config)

@@ -52,7 +52,9 @@ def evaluate(
     config.require('model', 'images', 'annotations')
     truth = read_coco(Path(config.annotations))
     files = image_files(Path(config.images), [row['file_name'] for row in truth['images']])
-    predictor = Predictor(Path(config.model), config.device, runtime=config.runtime)
+    predictor = Predictor(
+        Path(config.model), config.device, runtime=config.runtime, trust_code=config.trust_code
+    )
     durations: list[float] = []
     sizes = [(row['width'], row['height']) for row in truth['images']]
     found = _detections(predictor, files, sizes, durations, progress)

@@ -14,6 +14,8 @@ from synth_detect_ros.bundle import read_bundle_info
 from synth_detect_ros.config import EvaluateConfig, ExperimentConfig, SynthesizeConfig
 from synth_detect_ros.config.options import build
 from synth_detect_ros.dataset.synthesize import synthesize
+from synth_detect_ros.detectors.extractors.build import is_own
+from synth_detect_ros.detectors.extractors.own_code import read_own_code
 from synth_detect_ros.experiments.grid import (
     SYNTHETIC,
     CameraSetup,
@@ -178,10 +180,15 @@ def run_cell(pool: ProcessPool, run: Run, tests: Tests) -> None:
 
 
 def _test_of(run: Run, name: str, test: EvaluateConfig) -> EvaluateConfig:
-    """Return how a run is scored; its files are named after what it is scored on."""
+    """Return how a run is scored; its files are named after what it is scored on.
+
+    The file that the setup names as its extractor is trusted, what became of it in between not.
+    """
+    extractor = run.train.detector.extractor
     files = run.folder / 'scores' / f'{slug(name)}-{digest(Path(test.annotations).parts[-3:])}'
     return test.replace(
         model=str(run.folder / 'bundle'),
+        trust_code=str(read_own_code(extractor).file) if is_own(extractor) else '',
         json=f'{files}.json',
         overlays=str(files / 'overlays') if test.worst else '',
     )

@@ -20,6 +20,8 @@ from synth_detect_ros import __version__
 from synth_detect_ros.config import SynthesizeConfig, TrainConfig
 from synth_detect_ros.config.options import Options, build, read_mapping, to_mapping
 from synth_detect_ros.config.presets import fit_detector, preset_path
+from synth_detect_ros.detectors.extractors.build import is_own
+from synth_detect_ros.detectors.extractors.own_code import read_own_code
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.grid import CameraSetup, Cell, Grid, Setup, merge
 
@@ -200,9 +202,9 @@ def class_names(camera: CameraSetup) -> tuple[str, ...]:
 
 def _files_of(train: TrainConfig) -> list[str]:
     """Return digests of the files that a run reads: with other contents it is another run."""
-    extractor = train.detector.extractor.rpartition(':')[0]
-    paths = (train.detector.weights, extractor, train.val_annotations)
-    return [file_digest(Path(path)) for path in paths if path and Path(path).is_file()]
+    paths, extractor = (train.detector.weights, train.val_annotations), train.detector.extractor
+    code = [read_own_code(extractor).sha256[:16]] if is_own(extractor) else []
+    return code + [file_digest(Path(path)) for path in paths if path and Path(path).is_file()]
 
 
 @functools.cache

@@ -43,6 +43,7 @@ class Predictor:
         threads: CPU threads of the network; 0 takes every core this process may use.
         runtime: who computes the network, see `runtimes.build_runtime`.
         proposals: see `keep_proposals`.
+        trust_code: see `load_bundle`.
 
     Attributes:
         classes: class names; label i is classes[i].
@@ -52,7 +53,7 @@ class Predictor:
         timings: duration of the last call's parts [ms]: `preprocess`, `network`, `postprocess`.
 
     Raises:
-        BundleError: the bundle is missing, truncated or broken.
+        BundleError: the bundle is missing, truncated or broken, or its code is not trusted.
         ConfigError: the device is not there; the runtime is not installed or cannot run the
             network; or a detector of one stage should keep proposals.
     """
@@ -64,12 +65,13 @@ class Predictor:
         threads: int = 0,
         runtime: str = 'auto',
         proposals: int = 0,
+        trust_code: str = '',
     ) -> None:
         self.device = choose_device(device)
         threads = threads or len(os.sched_getaffinity(0))
         if self.device.type == 'cpu':
             torch.set_num_threads(threads)
-        detector, self.info = load_bundle(bundle, str(self.device))
+        detector, self.info = load_bundle(bundle, str(self.device), trust_code)
         self.classes, self.has_masks = detector.classes, detector.has_masks
         config = detector.config
         self._preprocess = Preprocessing(

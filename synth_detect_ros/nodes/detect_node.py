@@ -130,8 +130,9 @@ class DetectNode(LifecycleNode):
     def _load(self) -> Predictor:
         config = self.config
         predictor = Predictor(
-            Path(config.model), config.device, config.threads, config.runtime, config.proposals
-        )
+            Path(config.model), config.device, config.threads, config.runtime, config.proposals,
+            config.trust_code,
+        )  # fmt: skip
         predictor.detect(np.zeros(_WARM_UP_SHAPE, np.uint8))
         self.get_logger().info(
             f'{config.model} finds {", ".join(predictor.classes)}, '

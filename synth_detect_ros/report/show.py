@@ -148,7 +148,7 @@ def describe_bundle(info: dict[str, Any]) -> str:
         f'trained model: {detector["architecture"]}, {detector["neck"]}, {detector["extractor"]}',
         f'  classes: {", ".join(info["classes"])}',
     ]
-    for key in ('extractor_weights', 'freeze', 'training', 'dataset', 'metrics'):
+    for key in ('code_sha256', 'extractor_weights', 'freeze', 'training', 'dataset', 'metrics'):
         value = info.get(key)
         if key == 'metrics':
             value = _metrics(value or {})

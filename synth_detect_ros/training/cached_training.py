@@ -164,6 +164,7 @@ def features_key(detector: Detector, images: TrainingSet, dtype: str, *, amp: bo
     facts: dict[str, Any] = {
         'format': FORMAT,
         'network': repr(stage),
+        'own_code': detector.own_code.sha256 if detector.own_code else None,
         'sides': [config.min_side, config.max_side, *(config.fixed_size or ())],
         'mean': list(detector.transform.image_mean),
         'std': list(detector.transform.image_std),

@@ -162,6 +162,7 @@ def save_checkpoint(
         'optimizer': optimizer.state_dict(),
         'progress': dict(vars(progress)),
         'config': to_mapping(config),
+        'own_code': detector.own_code.sha256 if detector.own_code else None,
     }
     path = Path(config.out) / CHECKPOINT
     try:
@@ -179,6 +180,7 @@ def load_checkpoint(out: Path, detector: Detector, optimizer: torch.optim.Optimi
         Where the run stands; at its start without a checkpoint.
 
     Raises:
+        ConfigError: the code of the extractor is another one.
         TrainingError: it is broken, or of another version.
     """
     path = out / CHECKPOINT
@@ -186,6 +188,13 @@ def load_checkpoint(out: Path, detector: Detector, optimizer: torch.optim.Optimi
         return Progress()
     with _readable(path):
         state = torch.load(path, map_location='cpu', weights_only=True)
+        own_code = state.get('own_code')
+    if own_code and detector.own_code and own_code != detector.own_code.sha256:
+        raise ConfigError(
+            f'{detector.own_code.file} is not the code that the run in {out} began with (SHA-256 '
+            f'{own_code}). Restore it, or choose another out.'
+        )
+    with _readable(path):
         detector.load_state_dict(state['model'])
         optimizer.load_state_dict(state['optimizer'])
         progress = Progress(**state['progress'])

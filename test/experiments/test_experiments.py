@@ -321,6 +321,21 @@ def test_extractor_of_the_setup_stands_for_the_one_of_the_grid(setup_file, tmp_p
     assert extractors['naive mobilenet_v2'] == 'mobilenet_v2'
 
 
+def test_own_extractor_of_the_setup_is_scored(config: ExperimentConfig, tmp_path) -> None:
+    (tmp_path / 'own.py').write_text(tiny.OWN_EXTRACTOR)
+    setup, grid = Path(config.setup), Path(config.grid)
+    own = {'extractor': 'own.py:make', 'neck': 'c4'}
+    setup.write_text(
+        yaml.safe_dump({**yaml.safe_load(setup.read_text()), 'extractors': {'own': own}})
+    )
+    train = {'detector': {'extractor': 'own'}}
+    grid.write_text(yaml.safe_dump({'title': 'Own', 'cells': [{'name': 'own', 'train': train}]}))
+    assert experiment(config) == 0
+    (tmp_path / 'own.py').write_text(f'{tiny.OWN_EXTRACTOR}# changed since\n')
+    assert experiment(config) == 0  # another run
+    assert len(list(Path(config.out).glob('runs/*/scores/*.json'))) == 2
+
+
 def test_merge_joins_groups_and_the_later_wins() -> None:
     below, above = {'a': {'b': 1, 'c': 2}, 'd': 3}, {'a': {'b': 4}, 'd': 5}
     assert merge(below, above) == {'a': {'b': 4, 'c': 2}, 'd': 5}

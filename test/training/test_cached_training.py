@@ -7,7 +7,15 @@ import cv2
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import CLASSES, TINY_SSD, detector_config, train_config, write_dataset, write_weights
+from tiny import (
+    CLASSES,
+    OWN_EXTRACTOR,
+    TINY_SSD,
+    detector_config,
+    train_config,
+    write_dataset,
+    write_weights,
+)  # fmt: skip
 
 from synth_detect_ros.config import AugmentConfig
 from synth_detect_ros.dataset import loader
@@ -112,6 +120,7 @@ def test_cache_serves_until_the_thaw(dataset, tmp_path, weights):
 
 
 def parts(dataset, weights, augment=TWO, **detector):
+    torch.manual_seed(0)
     network = RCNN(detector_config(weights=weights, **detector), CLASSES)
     apply_freeze(network, network.stages, 'first_stage')
     images = read_labelled(dataset / 'images', dataset / 'annotations.json')
@@ -133,6 +142,11 @@ def test_key_changes_with_all_that_features_depend_on(dataset, tmp_path, weights
     image = cv2.imread(str(copied / 'images' / '000003.png'))
     image[0, 0] ^= 1
     cv2.imwrite(str(copied / 'images' / '000003.png'), image)
+    (tmp_path / 'a.py').write_text(OWN_EXTRACTOR)
+    (tmp_path / 'b.py').write_text(OWN_EXTRACTOR.replace('self.conv(x)', '2 * self.conv(x)'))
+    code = [{'extractor': f'{tmp_path}/{name}.py:make', 'neck': 'c4'} for name in 'ab']
+    own = [key(weights='default', **options) for options in code]
+    assert own[0] != own[1] and own[0] == key(weights='default', **code[0])
     keys = [
         key(),
         key(weights=str(tmp_path / 'other.pth')),

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tiny import train_config, write_dataset, write_weights
+from tiny import OWN_EXTRACTOR, train_config, write_dataset, write_weights
 
 from synth_detect_ros.bundle import load_bundle, read_bundle_info
 from synth_detect_ros.errors import ConfigError, DatasetError, StorageError, TrainingError
@@ -314,6 +314,22 @@ def test_checkpoint_of_another_version_is_refused(dataset, tmp_path, monkeypatch
     with pytest.raises(TrainingError, match=r'checkpoint\.pt: broken, or of another version of'):
         train(config)
     assert 'of that version' in (tmp_path / 'train.yaml').read_text()
+
+
+def test_run_goes_on_with_the_code_that_it_began_with(dataset, tmp_path):
+    file = tmp_path / 'net.py'
+    file.write_text(OWN_EXTRACTOR)
+    detector = {'extractor': f'{file}:make', 'neck': 'c4'}
+    config = train_config(dataset, tmp_path / 'run', checkpoint_every=1, detector=detector)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, Interrupt(1))
+    file.write_text(f'{OWN_EXTRACTOR}\n')
+    with pytest.raises(
+        ConfigError, match=r'net\.py is not the code that the run in .* began with'
+    ):
+        train(config)
+    file.write_text(OWN_EXTRACTOR)
+    assert (train(config) / 'extractor.py').read_text() == OWN_EXTRACTOR
 
 
 def test_broken_checkpoint_is_refused(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from synth_detect_ros.config import NetworkConfig, RCNNConfig, RFCNConfig
 from synth_detect_ros.detectors.extractors.freezing import Stage
+from synth_detect_ros.detectors.extractors.own_code import OwnCode
 from synth_detect_ros.errors import ConfigError
 
 # Of the last map before the second stage, without dilation [px].
@@ -28,6 +29,7 @@ class Extractor:
         mean: of the RGB channels the weights were trained with, image in [0, 1].
         std: likewise.
         source: where the weights came from.
+        own_code: of the user's that built it; None for the extractors of the package.
     """
 
     first_stage: Stage
@@ -38,6 +40,7 @@ class Extractor:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     source: str
+    own_code: OwnCode | None = None
 
     @property
     def stages(self) -> dict[str, Stage]:

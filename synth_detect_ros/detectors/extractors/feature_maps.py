@@ -13,6 +13,7 @@ from torch import nn
 from synth_detect_ros.config import NetworkConfig
 from synth_detect_ros.detectors.extractors.extractor import Extractor, neck_strides
 from synth_detect_ros.detectors.extractors.freezing import Stage
+from synth_detect_ros.detectors.extractors.own_code import OwnCode
 from synth_detect_ros.errors import ConfigError
 
 # (height, width) of the image that unknown networks are tried with: no two sides that are halved
@@ -82,6 +83,7 @@ def map_extractor(
     source: str,
     mean: Sequence[float],
     std: Sequence[float],
+    own_code: OwnCode | None = None,
 ) -> Extractor:
     """Make an extractor of a network that can only be run as a whole.
 
@@ -92,6 +94,7 @@ def map_extractor(
         source: where the weights came from.
         mean: of the RGB channels the weights were trained with, image in [0, 1].
         std: likewise.
+        own_code: that built `net`.
 
     Raises:
         ConfigError: its maps do not fit the neck.
@@ -111,6 +114,7 @@ def map_extractor(
         mean=tuple(mean),
         std=tuple(std),
         source=source,
+        own_code=own_code,
     )
 
 

@@ -83,13 +83,21 @@ def test_shared_resnet101_serves_as_own_extractor(weights_dir):
         ('no_such_module:build', 'cannot be imported'),
         ('{file}:missing', "has no function 'missing'"),
         ('{file}:wrong', 'out_channels and stride'),
+        ('torch._C:build', 'no source file'),
+        ('{folder}/broken.py:build', r'broken\.py: build fails: SyntaxError'),
+        ('{folder}/relative.py:build', 'import from packages by full name'),
+        ('{folder}/raises.py:build', 'build fails: ZeroDivisionError'),
     ],
 )
 def test_unusable_extractor_says_why(tmp_path, name, message):
     file = tmp_path / 'own.py'
     file.write_text(OWN)
+    (tmp_path / 'broken.py').write_text('def build(:')
+    (tmp_path / 'relative.py').write_text('from . import layers')
+    (tmp_path / 'raises.py').write_text('def build(): return 1 / 0')
+    name = name.format(file=file, folder=tmp_path)
     with pytest.raises(ConfigError, match=message):
-        build_extractor(detector_config(extractor=name.format(file=file), neck='c4'))
+        build_extractor(detector_config(extractor=name, neck='c4'))
 
 
 def test_single_map_cannot_feed_a_pyramid(tmp_path):
