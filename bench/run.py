@@ -65,15 +65,16 @@ def quick_model(data: Path, weights: Path, folder: Path) -> Path:
 def commands(options: argparse.Namespace) -> dict[str, list[object]]:
     """Return the arguments of each benchmark's script."""
     peers = ['--peers-python', options.peers_python] if options.peers_python else []
-    live = [] if options.only and not {'inference', 'live'} & set(options.only) else ['--model']
-    if live:
+    live: list[object] = []
+    if not options.only or {'inference', 'live', 'transport'} & set(options.only):
         model = options.model or quick_model(options.data, options.weights, OUT / 'model')
-        live += [model, '--source', options.data / REAL / 'images']
+        live = ['--model', model, '--source', options.data / REAL / 'images']
     return {
         'generator': ['--data', options.data, '--peer', options.peer, *peers],
         'training': [],
         'inference': [*live, *peers],
         'live': [*live, '--camera', options.data / REAL / 'camera.yaml'],
+        'transport': live[:2],
     }
 
 
