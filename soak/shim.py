@@ -27,8 +27,9 @@ class Plan:
     """What is done to a command.
 
     Attributes:
-        action: of ACTIONS: count changes only; die before or after the n-th; cut the file that is
-            being synchronised and die; refuse it and all later ones, as a full disk does.
+        action: of ACTIONS: count changes only; die before or after the n-th; cut off half of what
+            the file that is being synchronised got since it was opened or last synchronised, and
+            die; refuse it and all later ones, as a full disk does.
         number: n, from 1.
         root: changes elsewhere do not count.
         counter: file that grows by a byte a change.
@@ -51,6 +52,7 @@ class _Shim:
         self._plan, self._busy = plan, False
         self._root = os.path.realpath(plan.root) + os.sep
         self._fsync = os.fsync
+        self._safe: dict[str, int] = {}  # bytes of a file that no crash can take
 
     def install(self) -> None:
         sys.addaudithook(self._hook)
@@ -63,6 +65,7 @@ class _Shim:
             path, _, flags = args
             writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             if writes and self._inside(path):
+                self._keep(path, flags & os.O_TRUNC)
                 self._change(event, args, fills=True)
         elif event in CHANGES and self._inside(args[1 if event == 'os.link' else 0]):
             self._change(event, args, fills=event == 'os.mkdir')
@@ -73,6 +76,12 @@ class _Shim:
         if self._inside(path):
             self._change('fsync', (number, path), fills=True)
         self._fsync(number)
+        self._keep(path)
+
+    def _keep(self, path: Any, emptied: int = 0) -> None:
+        path = os.path.realpath(os.fsdecode(path))
+        there = os.path.isfile(path) and not emptied
+        self._safe[path] = os.path.getsize(path) if there else 0
 
     def _inside(self, path: Any) -> bool:
         if isinstance(path, bytes):
@@ -94,7 +103,8 @@ class _Shim:
             if plan.action == 'after':
                 self._do(event, args)
             elif plan.action == 'torn' and event == 'fsync':
-                os.truncate(args[1], os.path.getsize(args[1]) // 2)
+                safe = self._safe.get(args[1], 0)
+                os.truncate(args[1], (safe + os.path.getsize(args[1])) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
         finally:
             self._busy = False

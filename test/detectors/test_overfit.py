@@ -55,6 +55,7 @@ def test_detector_learns_eight_images(architecture, tmp_path):
     images, annotations = str(dataset / 'images'), str(dataset / 'annotations.json')
     test = EvaluateConfig(
         model=str(train(config)),
+        trust_code=str(tmp_path / 'small_net.py'),
         images=images,
         annotations=annotations,
         device='cpu',

@@ -77,6 +77,24 @@ def test_disk_is_full_from_a_change_on(run, number) -> None:
     assert 'No space left on device' in start('full', number).stderr
 
 
+LINES = """
+import os, sys
+for line in ('1234', '56789'):
+    with open(sys.argv[1], 'a') as file:
+        print(line, file=file, flush=True)
+        os.fsync(file.fileno())
+"""
+
+
+def test_torn_file_keeps_what_was_safe_before(tmp_path) -> None:
+    path, plan = tmp_path / 'log', Plan('torn', 4, str(tmp_path), str(tmp_path / 'counter'))
+    path.write_text('old\n')
+    command = [sys.executable, '-c', LINES, str(path)]
+    done = subprocess.run(command, check=False, env=os.environ | plan.environment())
+    assert done.returncode == -signal.SIGKILL
+    assert path.read_text() == 'old\n1234\n567'
+
+
 def test_orphans_are_found_and_ended(tmp_path: Path) -> None:
     """Like what is called: in a process of its own, which adopts."""
     code = (
