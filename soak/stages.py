@@ -102,7 +102,8 @@ def _prepare_training(**values: Any) -> Callable[[Path], None]:
         if values['freeze'] != 'none':
             values['detector'] = {'weights': str(weights)}
         tiny.write_dataset(inputs / 'set', 8)
-        common = dict(steps=6, checkpoint_every=1, val_every=3, workers=1)
+        # In bfloat16, oneDNN rounds last bits of gradients differently from run to run.
+        common = dict(steps=6, checkpoint_every=1, val_every=3, workers=1, amp=False)
         config = tiny.train_config(inputs / 'set', inputs / 'out', **common, **values)
         (inputs / 'train.yaml').write_text(to_yaml(config))
 
