@@ -1,0 +1,24 @@
+"""How much memory this process may still take."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+# Kernel interfaces; a container's limit is that of the control group it sees as its own.
+MEMINFO, GROUP = Path('/proc/meminfo'), Path('/sys/fs/cgroup')
+
+
+def available_memory() -> int | None:
+    """Return what the machine, or the container around this process, has left [bytes].
+
+    None where the system does not tell.
+    """
+    known = []
+    with suppress(OSError, ValueError, StopIteration):
+        lines = MEMINFO.read_text().splitlines()
+        known.append(1024 * next(int(x.split()[1]) for x in lines if x.startswith('MemAvailable')))
+    with suppress(OSError, ValueError):  # 'max' is no number: no limit
+        limit, used = ((GROUP / f'memory.{name}').read_text() for name in ('max', 'current'))
+        known.append(max(int(limit) - int(used), 0))
+    return min(known, default=None)
