@@ -5,6 +5,7 @@
 # make test    all tests;  PYTEST_ARGS='test/geometry/test_boxes.py -x' for some
 # make check   lint, format, types
 # make oldest  the tests with the oldest versions that the requirements allow, in build/oldest
+# make lock    requirements.lock: all packages with versions and hashes; LOCKED=1 makes setup take these
 # make bench   speed beside peers: a table and build/bench/results.json;  BENCH_ARGS='--only live'
 # make soak    what docs/reliability.md promises, tried hundreds of times; goes on where it stopped;
 #              SOAK_MINUTES=60 for less, SOAK_ARGS='--only fuzz' for one row
@@ -30,12 +31,12 @@ DEMO_OUT ?= build/demo$(if $(OTHER),_$(OTHER))$(if $(GIVEN_DATA),_data)$(if $(QU
 export DATA := $(abspath $(DATA))
 export WEIGHTS := $(abspath $(WEIGHTS))
 
-.PHONY: setup demo test check oldest bench soak figures clean
+.PHONY: setup demo test check oldest lock bench soak figures clean
 
 setup: $(READY)
 
 $(READY): requirements.txt requirements-dev.txt requirements-demo.txt requirements-ros.txt setup.py setup.cfg tools/setup.sh
-	VENV=$(VENV) OLDEST=$(OLDEST) tools/setup.sh
+	VENV=$(VENV) OLDEST=$(OLDEST) LOCKED=$(LOCKED) tools/setup.sh
 	@touch $@
 
 demo: setup
@@ -55,6 +56,11 @@ check: setup
 
 oldest:
 	$(MAKE) test OLDEST=1
+
+lock: setup
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
+	  --no-header --no-annotate --output-file requirements.lock requirements.txt \
+	  requirements-dev.txt requirements-demo.txt requirements-ros.txt
 
 bench: setup
 	tools/peers.sh build/peers

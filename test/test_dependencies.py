@@ -4,6 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / 'tools'))
@@ -37,6 +40,21 @@ def test_bounds_that_are_explained_are_those_of_the_requirements() -> None:
     bounds = {line.split()[0] for path in FILES for line in path.read_text().splitlines() if line}
     explained = [row[0] for row in rows_of('Oldest versions')]
     assert explained and set(explained) <= bounds
+
+
+def test_lock_file_pins_every_requirement_by_hash() -> None:
+    text = (ROOT / 'requirements.lock').read_text().replace('\\\n', '')
+    pins = [line.split() for line in text.splitlines()]
+    assert all(any(part.startswith('--hash=sha256:') for part in pin) for pin in pins)
+    pinned: dict[str, list[Version]] = {}
+    for name, version in (pin[0].split('==') for pin in pins):
+        pinned.setdefault(canonicalize_name(name), []).append(Version(version))
+    for path in (path for path in FILES if path.name != 'requirements-bench.txt'):
+        for line in path.read_text().splitlines():
+            if wanted := line.partition('#')[0].strip():
+                bound = Requirement(wanted)
+                versions = pinned[canonicalize_name(bound.name)]
+                assert all(version in bound.specifier for version in versions), line
 
 
 def test_sizes_are_those_of_installed_files(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Make the virtual environment: system libraries, Python packages, this package. Called by
 # `make setup`; may be repeated. PYTHON names another interpreter than python3, VENV another folder
-# than .venv; OLDEST takes the oldest version of each package that the requirements allow.
+# than .venv; OLDEST takes the oldest version of each package that the requirements allow, LOCKED those
+# of requirements.lock, compared by their hashes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -72,6 +73,8 @@ install_python_packages() {
         "${pip[@]}" uv
         "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" \
             --resolution lowest-direct "${requirements[@]}"
+    elif [[ -n ${LOCKED:-} && $ros == wheels ]]; then
+        "${pip[@]}" --require-hashes -r requirements.lock
     else
         "${pip[@]}" "${requirements[@]}"
     fi
