@@ -19,7 +19,7 @@ from synth_detect_ros.errors import ConfigError, SynthDetectError
 
 # Of a file, with the environment variables that raise them. The annotations of COCO's 120 000
 # images take 450 MB; PyYAML reads 1 MB in some seconds.
-JSON_MB, _DEFAULT_JSON_MB = 'SYNTH_DETECT_MAX_JSON_MB', 1024
+JSON_MB, DEFAULT_JSON_MB = 'SYNTH_DETECT_MAX_JSON_MB', 1024
 YAML_MB, _DEFAULT_YAML_MB = 'SYNTH_DETECT_MAX_YAML_MB', 4
 # Levels of YAML; Python's own limit is hit by ten times as many.
 _DEPTH = 64
@@ -28,6 +28,7 @@ _ALIASED = 100_000
 # Characters of a number or date in YAML.
 _LONGEST_NUMBER = 100
 _LONGEST_REASON = 200
+_POSITIVE = re.compile(r'[0-9]{1,9}(\.[0-9]{1,9})?')
 # Half of a character, and as JSON writes it; alone it is no text that can be written.
 _HALF = re.compile('[\ud800-\udfff]')
 _ESCAPED_HALF = re.compile(r'\\u[dD][89a-fA-F]')
@@ -60,19 +61,29 @@ def read_json(path: Path, error: type[SynthDetectError]) -> Any:
         path: of the file.
         error: raised when it is missing, no regular file, too large, no text, or no JSON.
     """
-    text = read_text(path, error, JSON_MB, _DEFAULT_JSON_MB)
+    return parse_json(read_text(path, error, JSON_MB, DEFAULT_JSON_MB), str(path), error)
+
+
+def parse_json(text: str, source: str, error: type[SynthDetectError]) -> Any:
+    """Return what JSON says.
+
+    Args:
+        text: the JSON.
+        source: of the text, for messages.
+        error: raised when it is no JSON, nested too deeply, or holds half a character.
+    """
     try:
         content = json.loads(text)
         if _ESCAPED_HALF.search(text):
             json.dumps(content, ensure_ascii=False).encode()  # the quickest way through all of it
         return content
     except RecursionError:
-        raise error(f'{path}: cannot be read as JSON: it is nested too deeply') from None
+        raise error(f'{source}: cannot be read as JSON: it is nested too deeply') from None
     except UnicodeEncodeError as reason:
         problem = f'\\u{ord(reason.object[reason.start]):04x} is half of a character'
-        raise error(f'{path}: cannot be read as JSON: {problem}') from None
+        raise error(f'{source}: cannot be read as JSON: {problem}') from None
     except ValueError as reason:
-        raise error(f'{path}: cannot be read as JSON: {short(reason)}') from reason
+        raise error(f'{source}: cannot be read as JSON: {short(reason)}') from reason
 
 
 def read_text(
@@ -94,18 +105,18 @@ def read_text(
             raise error(f'{path}: cannot be read: not a regular file')
         most = limit(variable, default)
         with path.open('rb') as file:
-            data = file.read((most << 20) + 1)
+            data = file.read(int(most * 2**20) + 1)
     except FileNotFoundError:
         raise error(f'{path}: no such file') from None
     except (OSError, ValueError) as reason:
         if isinstance(reason, SynthDetectError):
             raise
         raise error(f'{path}: cannot be read: {short(reason)}') from reason
-    if len(data) > most << 20:
+    if len(data) > most * 2**20:
         raise error(
-            f'{path}: larger than the limit of {most} MB. If that is right, raise {variable}.'
+            f'{path}: larger than the limit of {most:g} MB. If that is right, raise {variable}.'
         )
-    return _decode(data, path, error)
+    return decode(data, str(path), error)
 
 
 def parse_yaml(text: str, source: str, error: type[SynthDetectError]) -> Any:
@@ -134,16 +145,16 @@ def parse_yaml(text: str, source: str, error: type[SynthDetectError]) -> Any:
             loader.dispose()
 
 
-def limit(variable: str, default: int) -> int:
+def limit(variable: str, default: float) -> float:
     """Return a limit that an environment variable may change, so that it reaches all processes.
 
     Raises:
-        ConfigError: the variable is no positive whole number.
+        ConfigError: the variable is no positive number.
     """
-    text = os.environ.get(variable, str(default))
-    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 10 and int(text)):
-        raise ConfigError(f'{variable}: wanted a positive whole number, got {text!r}')
-    return int(text)
+    text = os.environ.get(variable) or str(default)
+    if not _POSITIVE.fullmatch(text) or not float(text):
+        raise ConfigError(f'{variable}: wanted a positive number, got {text!r}')
+    return float(text)
 
 
 def short(reason: object) -> str:
@@ -152,14 +163,21 @@ def short(reason: object) -> str:
     return text if len(text) <= _LONGEST_REASON else f'{text[:_LONGEST_REASON]}...'
 
 
-def _decode(data: bytes, path: Path, error: type[SynthDetectError]) -> str:
+def decode(data: bytes, source: str, error: type[SynthDetectError]) -> str:
+    """Return text in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
+
+    Args:
+        data: the bytes.
+        source: of them, for messages.
+        error: raised when they are no such text.
+    """
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), 'utf-8')
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as reason:
         line = data[: reason.start].count(b'\n') + 1
         raise error(
-            f'{path}, line {line}: wanted text in UTF-8, got the byte '
+            f'{source}, line {line}: wanted text in UTF-8, got the byte '
             f'0x{data[reason.start]:02x}. Save the file as UTF-8.'
         ) from reason
 

@@ -29,8 +29,10 @@ from synth_detect_ros.images.headers import JPEG_START, image_size, is_deep, jpe
 # Read in one piece [bytes].
 _BLOCK = 1 << 20
 # 100 megapixels take 300 MB as RGB; cameras of robots have at most some tens.
-MEGAPIXELS, _DEFAULT_MEGAPIXELS = 'SYNTH_DETECT_MAX_MEGAPIXELS', 128
+MEGAPIXELS, DEFAULT_MEGAPIXELS = 'SYNTH_DETECT_MAX_MEGAPIXELS', 128
 _OPENCV_PIXELS = 1 << 30
+# Of images, CAD files and what these name. A scan of ten million triangles as text has 500 MB.
+FILE_MB, DEFAULT_FILE_MB = 'SYNTH_DETECT_MAX_FILE_MB', 512
 
 
 @contextmanager
@@ -185,11 +187,11 @@ def check_size(width: int, height: int) -> None:
     Raises:
         ImageLimitError: it has more than the limit, or than OpenCV takes.
     """
-    most = limit(MEGAPIXELS, _DEFAULT_MEGAPIXELS)
+    most = limit(MEGAPIXELS, DEFAULT_MEGAPIXELS)
     if width * height > most * 10**6:
         raise ImageLimitError(
             f'{width}x{height} pixels are more than the limit. If that is right, raise '
-            f'{MEGAPIXELS} (now {most}).'
+            f'{MEGAPIXELS} (now {most:g}).'
         )
     if width * height > _OPENCV_PIXELS:
         raise ImageLimitError(f'{width}x{height} pixels are more than OpenCV decodes.')
@@ -232,6 +234,28 @@ def decode_image(data: bytes, depth: BitDepth | None = None) -> NDArray[np.uint8
     return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
 
+def read_image_data(path: Path) -> bytes:
+    """Read the content of an image file; one that is too large is refused by its beginning.
+
+    Raises:
+        ImageLimitError: the image has more pixels, or the file more bytes, than the limit.
+        OSError: it is missing, cannot be read, or is no regular file.
+    """
+    if not path.is_file() and path.exists():  # a pipe would wait, a device never end
+        raise OSError(errno.EINVAL, 'not a regular file')
+    most = limit(FILE_MB, DEFAULT_FILE_MB)
+    with path.open('rb') as file:
+        data = file.read(_BLOCK)
+        if size := image_size(data):
+            check_size(*size)
+        data += file.read(max(int(most * 10**6) + 1 - len(data), 0))
+    if len(data) > most * 10**6:
+        raise ImageLimitError(
+            f'the file is larger than the limit of {most:g} MB. If that is right, raise {FILE_MB}.'
+        )
+    return data
+
+
 def read_image(
     path: Path, error: type[SynthDetectError] = DatasetError, depth: BitDepth | None = None
 ) -> NDArray[np.uint8]:
@@ -243,9 +267,7 @@ def read_image(
         depth: see `decode_image`.
     """
     try:
-        if not path.is_file() and path.exists():  # a pipe would wait, a device never end
-            raise error(f'{path}: cannot be read: not a regular file')
-        data = path.read_bytes()
+        data = read_image_data(path)
         image = decode_image(data, depth)
     except OSError as reason:
         raise error(f'{path}: cannot be read: {reason.strerror}') from reason

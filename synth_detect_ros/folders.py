@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 
 from synth_detect_ros.compute.system_calls import exchange, sync_file_system
+from synth_detect_ros.documents import read_json
 from synth_detect_ros.errors import StorageError
 from synth_detect_ros.files import hold, make_folder, not_written, partial_in, sync_folder
 
@@ -112,12 +113,12 @@ class FolderLock:
     def _refusal(self) -> str:
         """Return who holds the folder; what is written there may be cut or missing."""
         try:
-            holder = json.loads(self._path.read_text())
+            holder = read_json(self._path, StorageError)
             who = (
                 f'process {holder["pid"]} on {holder["host"]} since {holder["since"]} '
                 f'({holder["command"]})'
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (StorageError, KeyError, TypeError):
             who = 'another process'
         return (
             f'{self._folder} is being written by {who}. Wait until it is done, end it, or give '

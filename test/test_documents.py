@@ -120,9 +120,15 @@ def test_the_size_of_a_file_is_limited(
         read(file, DatasetError)
     monkeypatch.setenv(variable, '3')
     assert not read(file, DatasetError).strip()
-    monkeypatch.setenv(variable, 'much')
-    with pytest.raises(ConfigError, match=variable):
+    for wrong in ('much', '0', '-1', '1e5', 'inf', '0.0', '1' * 400, '٣'):
+        monkeypatch.setenv(variable, wrong)
+        with pytest.raises(ConfigError, match=f'{variable}: wanted a positive number'):
+            read(file, DatasetError)
+    monkeypatch.setenv(variable, '0.5')
+    with pytest.raises(DatasetError, match=r'limit of 0\.5 MB'):
         read(file, DatasetError)
+    monkeypatch.setenv(variable, '')
+    assert not read(file, DatasetError).strip()
 
 
 def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from synth_detect_ros.files import (
     read_image,
     write_atomic,
 )
-from synth_detect_ros.images.headers import image_size, jpeg_length
+from synth_detect_ros.images.headers import image_size, is_deep, is_grey, jpeg_length
 
 
 def picture(width=640, height=480):
@@ -217,7 +217,7 @@ def test_image_of_more_pixels_than_the_limit_is_refused_undecoded(tmp_path, form
     with pytest.raises(ImageLimitError, match='now 1'):
         decode_image(whole)
     monkeypatch.setenv('SYNTH_DETECT_MAX_MEGAPIXELS', '-1')
-    with pytest.raises(ConfigError, match="positive whole number, got '-1'"):
+    with pytest.raises(ConfigError, match="positive number, got '-1'"):
         decode_image(whole)
 
 
@@ -244,6 +244,40 @@ def test_mutated_images_are_images_or_none(format):
             image = decode_image(bytes(mutated))
             assert image is None or image.ndim == 3
     assert decode_image(b'') is None and decode_image(b'text') is None
+
+
+@pytest.mark.parametrize('format', ['png', 'jpg'])
+def test_a_file_is_refused_by_its_beginning(tmp_path, format):
+    path = tmp_path / f'bomb.{format}'
+    with path.open('wb') as file:
+        file.write(with_size(format, 60_000, 60_000))
+        file.truncate(1 << 40)  # without a block on the disk; more than any memory
+    with pytest.raises(DatasetError, match=r'60000x60000 .*MEGAPIXELS'):
+        read_image(path)
+
+
+def test_a_file_of_more_bytes_than_the_limit_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / 'a.jpg'
+    data = encode_image(picture(640, 480), 'jpg') + bytes(2_000_000)  # cameras add to them
+    path.write_bytes(data)
+    assert read_image(path).shape == (480, 640, 3)
+    monkeypatch.setenv('SYNTH_DETECT_MAX_FILE_MB', '1.5')
+    with pytest.raises(DatasetError, match=r'a\.jpg: .* limit of 1\.5 MB.* raise .*MAX_FILE_MB'):
+        read_image(path)
+    monkeypatch.setenv('SYNTH_DETECT_MAX_FILE_MB', str(len(data) / 1e6))
+    assert read_image(path).shape == (480, 640, 3)
+
+
+@pytest.mark.parametrize('end', ['.png', '.jpg'])
+def test_headers_tell_grey_and_deep_as_decoding_does(end):
+    images = [picture(9, 7), picture(9, 7)[..., 0], picture(9, 7)[..., 0].astype(np.uint16) * 256]
+    images.append(np.dstack([picture(9, 7), picture(9, 7)[..., 0]]))
+    for image in images if end == '.png' else images[:2]:
+        data = cv2.imencode(end, image)[1].tobytes()
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        assert is_grey(data) == (decoded.ndim == 2)
+        assert is_deep(data) == (decoded.dtype == np.uint16)
+    assert not is_grey(b'') and not is_grey(b'\xff\xd8\xff') and not is_grey(b'text')
 
 
 def test_pipe_is_no_image(tmp_path):

@@ -196,9 +196,10 @@ def test_the_second_is_told_who_writes(tmp_path: Path) -> None:
 
 def test_a_lock_that_nobody_signed_names_nobody(tmp_path: Path) -> None:
     with FolderLock(tmp_path):
-        (tmp_path / '.lock').write_text('{')
-        with pytest.raises(StorageError, match='by another process'):
-            FolderLock(tmp_path)
+        for text in ('{', '', '[' * 9999, '{"pid": 1}', '[]'):
+            (tmp_path / '.lock').write_text(text)
+            with pytest.raises(StorageError, match='by another process'):
+                FolderLock(tmp_path)
 
 
 def test_a_forked_child_does_not_keep_the_lock_of_its_parent(tmp_path: Path) -> None:

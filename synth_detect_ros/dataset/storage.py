@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from synth_detect_ros.compute.timing import Stopwatch, Timing
 from synth_detect_ros.config import OutputConfig
 from synth_detect_ros.dataset.coco import PARTS_FOLDER, encode_mask
-from synth_detect_ros.documents import read_yaml
+from synth_detect_ros.documents import DEFAULT_JSON_MB, JSON_MB, parse_json, read_text, read_yaml
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.files import encode_image, make_folder, write_atomic
 from synth_detect_ros.folders import LOCK, remove_leftovers
@@ -114,13 +114,21 @@ class DatasetWriter:
 
     def _records(self, shard: range) -> list[dict[str, Any]] | None:
         """Return the records of a shard; None when it, or an image of it, is not there whole."""
+        path = self._part(shard)
         try:
-            records = [json.loads(line) for line in self._part(shard).read_text().splitlines()]
-            names = [record['image']['file_name'] for record in records]
-            sizes = [(self.folder / IMAGES_FOLDER / name).stat().st_size for name in names]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            lines = read_text(path, DatasetError, JSON_MB, DEFAULT_JSON_MB).splitlines()
+            records = [parse_json(line, str(path), DatasetError) for line in lines]
+            for index, record in zip(shard, records, strict=True):
+                name = self._image_name(index)
+                if record['image']['file_name'] != name or not all(
+                    isinstance(row['category_id'], int) for row in record['annotations']
+                ):
+                    return None
+                if not (self.folder / IMAGES_FOLDER / name).stat().st_size:
+                    return None
+        except (FileNotFoundError, DatasetError, ValueError, KeyError, TypeError):
             return None
-        return records if len(records) == len(shard) and all(sizes) else None
+        return records
 
     def write_image(self, index: int, sample: Sample, watch: Stopwatch) -> dict[str, Any]:
         """Write one image; return its record for `write_shard`.
@@ -133,7 +141,7 @@ class DatasetWriter:
         Raises:
             StorageError: the disk is full or the folder cannot be written.
         """
-        name = f'{index:06d}.{self._output.format}'
+        name = self._image_name(index)
         with watch.stage('encode'):
             data = encode_image(sample.image, self._output.format, self._output.jpeg_quality)
             height, width = sample.ids.shape
@@ -185,6 +193,9 @@ class DatasetWriter:
     def _shards(self) -> Iterator[range]:
         for first in range(0, self.count, SHARD):
             yield range(first, min(first + SHARD, self.count))
+
+    def _image_name(self, index: int) -> str:
+        return f'{index:06d}.{self._output.format}'
 
     def _part(self, shard: range) -> Path:
         return self.folder / PARTS_FOLDER / f'{shard.start:08d}.jsonl'

@@ -22,6 +22,7 @@ from synth_detect_ros.config.options import Options, build, read_mapping, to_map
 from synth_detect_ros.config.presets import fit_detector, preset_path
 from synth_detect_ros.detectors.extractors.build import is_own
 from synth_detect_ros.detectors.extractors.own_code import read_own_code
+from synth_detect_ros.documents import read_json
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.grid import CameraSetup, Cell, Grid, Setup, merge
 
@@ -160,8 +161,8 @@ def superseded(runs: Sequence[Run], out: Path) -> str:
 def read_record(path: Path) -> dict[str, Any]:
     """Return the content of a JSON file; {} where it is missing or was not written whole."""
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError):
+        content = read_json(path, ConfigError)
+    except ConfigError:
         return {}
     return content if isinstance(content, dict) else {}
 

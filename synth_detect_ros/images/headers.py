@@ -45,6 +45,15 @@ def image_size(data: bytes) -> tuple[int, int] | None:
         return None
 
 
+def is_grey(data: bytes) -> bool:
+    """Return whether the bytes begin a PNG or JPEG of one channel without transparency."""
+    if data.startswith(_PNG_START):
+        return data[25:26] == b'\0'
+    sizes = (at for code, at in _jpeg_markers(data) if code in _JPEG_FRAMES)
+    at = next(sizes, len(data))
+    return data[at + 7 : at + 8] == b'\x01'
+
+
 def is_deep(data: bytes) -> bool:
     """Return whether the bytes begin a PNG of 16 bits a colour."""
     return data.startswith(_PNG_START) and data[24:25] == b'\x10'

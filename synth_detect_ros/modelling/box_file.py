@@ -27,7 +27,7 @@ from pydantic import field_validator
 from synth_detect_ros.config.options import Options, build, read_mapping
 from synth_detect_ros.config.rules import option
 from synth_detect_ros.errors import ConfigError, GeometryError, ImageLimitError
-from synth_detect_ros.files import decode_image
+from synth_detect_ros.files import decode_image, read_image_data
 from synth_detect_ros.geometry.calibration import read_camera
 from synth_detect_ros.geometry.camera import Camera
 from synth_detect_ros.modelling.cuboid import Image, Vector
@@ -170,7 +170,7 @@ def _face_photos(
 
 def _read_photograph(file: Path, place: str) -> Image:
     try:
-        image = decode_image(file.read_bytes())
+        image = decode_image(read_image_data(file))
     except OSError as error:
         raise ConfigError(f'{place}: photo: {file}: {error.strerror}') from error
     except ImageLimitError as error:

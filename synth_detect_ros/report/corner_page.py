@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from synth_detect_ros.errors import ConfigError, ImageLimitError
-from synth_detect_ros.files import decode_image, make_folder, write_atomic
+from synth_detect_ros.files import decode_image, make_folder, read_image_data, write_atomic
 from synth_detect_ros.modelling.cuboid import FACES
 from synth_detect_ros.report.pages import TEMPLATES, render_page
 
@@ -46,7 +46,7 @@ def write_corner_page(photos: Sequence[Path], folder: Path) -> Path:
 def _entry(photo: Path, folder: Path) -> dict[str, str]:
     """Return path and content of a photograph."""
     try:
-        data = photo.read_bytes()
+        data = read_image_data(photo)
         image = decode_image(data)
     except OSError as error:
         raise ConfigError(f'photos: {photo}: {error.strerror}') from error

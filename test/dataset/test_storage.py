@@ -118,6 +118,27 @@ def test_only_missing_shards_are_done_again(tmp_path: Path) -> None:
     assert not again.complete
 
 
+def test_shards_whose_records_are_broken_are_done_again(tmp_path: Path) -> None:
+    writer = DatasetWriter(tmp_path / 'set', 2, PNG)
+    writer.begin(INFO)
+    (shard,) = writer.missing()
+    writer.write_shard(shard, [writer.write_image(i, sample(i), Stopwatch()) for i in shard])
+    assert writer.missing() == []
+    (part,) = (tmp_path / 'set' / 'parts').iterdir()
+    whole = part.read_text()
+    broken = ('"category_id": "1"', '"category_id": [' + '[' * 9999, '"category_id": "\\ud800"')
+    for text in (
+        *('', '[]\n[]\n', '[' * 9999, whole.replace('000001.png', '../../x.png')),
+        *(whole.replace('"category_id": 1', row) for row in broken),
+        whole.replace('annotations', 'x'),
+    ):
+        assert text != whole
+        part.write_text(text)
+        assert writer.missing() == [shard]
+    part.write_bytes(whole.encode('utf-16'))
+    assert writer.missing() == []
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     write(tmp_path / 'set')
     with pytest.raises(DatasetError, match=r'another configuration, .* or of another version'):

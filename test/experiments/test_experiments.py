@@ -166,6 +166,13 @@ def test_a_name_of_a_real_set_is_one_of_a_file(setup_file: Path, name: str) -> N
         read_setup(setup_file)
 
 
+@pytest.mark.parametrize('text', ['', '{', '[' * 9999, '[]', '"\\ud800"', '9' * 9999])
+def test_a_record_that_is_none_counts_as_missing(tmp_path: Path, text: str) -> None:
+    (tmp_path / 'trained.json').write_text(text)
+    assert plan_module.read_record(tmp_path / 'trained.json') == {}
+    assert plan_module.read_record(tmp_path / 'gone.json') == {}
+
+
 @pytest.mark.parametrize('path', GRIDS, ids=lambda path: path.stem)
 def test_shipped_grid_makes_different_runs(path: Path, setup_file: Path, tmp_path: Path) -> None:
     content = yaml.safe_load(setup_file.read_text())

@@ -1,6 +1,7 @@
 """A box from photographs: faces rectified to the texel, put on the right side, bad input named."""
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -401,6 +402,9 @@ def test_page_holds_the_photographs_and_nothing_from_outside(crate, tmp_path: Pa
 def test_page_refuses_what_is_no_photograph(
     crate, tmp_path: Path, name: str, message: str
 ) -> None:
+    os.mkfifo(tmp_path / 'pipe.png')
+    with pytest.raises(ConfigError, match='not a regular file'):
+        write_corner_page([tmp_path / 'pipe.png'], tmp_path / 'out')
     with pytest.raises(ConfigError, match=message):
         write_corner_page([crate[0].parent / name], tmp_path / 'out')
 

@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path, PurePath
 from typing import Any, Protocol
 
-import yaml
 from rosbags.typesys import Stores, get_typestore
 
+from synth_detect_ros.documents import read_yaml
 from synth_detect_ros.errors import BagError, BagLimitError
 from synth_detect_ros.nodes.bags import mcap_file, ros1_file, sqlite_file
 from synth_detect_ros.nodes.bags.unpacking import ZSTD_START, folder_for, unpack, unpack_file
@@ -19,7 +19,7 @@ from synth_detect_ros.nodes.bags.unpacking import ZSTD_START, folder_for, unpack
 logger = logging.getLogger(__name__)
 
 METADATA = 'metadata.yaml'
-_LONGEST_METADATA = 1 << 20  # [bytes]; what is behind it is not read
+_LONGEST_METADATA = 1 << 20  # [bytes]; a longer one is not read
 SUFFIXES = ('.mcap', '.db3', '.mcap.zstd', '.db3.zstd', '.bag', '.bag.active')
 
 
@@ -154,15 +154,14 @@ def _types(ros1: bool) -> Any:
 
 
 def _named(metadata: Path) -> set[str]:
-    """Return the names of the files in metadata.yaml; none where it is missing or cut off."""
+    """Return the names of the files in metadata.yaml; none where it is missing or broken."""
     try:
-        if not metadata.is_file():
+        if not metadata.is_file() or metadata.stat().st_size > _LONGEST_METADATA:
             return set()
-        with metadata.open('rb') as file:
-            content = yaml.safe_load(file.read(_LONGEST_METADATA))
+        content = read_yaml(metadata, BagError)
         named = content['rosbag2_bagfile_information']['relative_file_paths']
         return {PurePath(str(name)).name for name in named}
-    except (OSError, ValueError, RecursionError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, BagError, KeyError, TypeError):
         return set()
 
 

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
-import cv2
-import numpy as np
-
 from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.images.headers import is_deep, is_grey
 from synth_detect_ros.nodes.bags.bag import Bag
 from synth_detect_ros.nodes.encodings import ENCODINGS
 
@@ -98,11 +96,11 @@ def _kind(encoding: str) -> Kind:
 
 
 def _pixels(data: Any) -> Kind:
-    """Return what a JPEG or PNG holds; a broken one may have been of the usual kind."""
-    image = cv2.imdecode(np.frombuffer(bytes(data), np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None or image.ndim == 3:
+    """Return what a JPEG or PNG holds, by its header; without one it may be the usual kind."""
+    content = bytes(data)
+    if not is_grey(content):
         return 'colour'
-    return 'grey' if image.dtype == np.uint8 else 'depth'
+    return 'depth' if is_deep(content) else 'grey'
 
 
 def choose_topic(topics: Sequence[ImageTopic], wanted: str, source: str) -> ImageTopic:

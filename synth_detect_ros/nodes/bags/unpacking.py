@@ -44,7 +44,7 @@ def message_limit() -> int:
     Raises:
         ConfigError: the environment variable is no positive number.
     """
-    return limit(LIMIT_VARIABLE, _DEFAULT_LIMIT_MB) * 10**6
+    return int(limit(LIMIT_VARIABLE, _DEFAULT_LIMIT_MB) * 10**6)
 
 
 def check_size(size: int, source: str) -> None:
@@ -56,7 +56,7 @@ def check_size(size: int, source: str) -> None:
     if size > message_limit():
         raise BagLimitError(
             f'{source}: a message or chunk of {size / 1e6:.0f} MB is larger than the limit. If '
-            f'that is right, raise {LIMIT_VARIABLE} (now {message_limit() // 10**6}).'
+            f'that is right, raise {LIMIT_VARIABLE} (now {message_limit() / 1e6:g}).'
         )
 
 

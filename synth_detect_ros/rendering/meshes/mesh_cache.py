@@ -13,7 +13,7 @@ import importlib.metadata
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -21,9 +21,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from synth_detect_ros.documents import parse_json
+from synth_detect_ros.errors import MeshError
 from synth_detect_ros.files import make_folder, write_atomic
 from synth_detect_ros.folders import remove_leftovers
 from synth_detect_ros.rendering.meshes.cad_file import hash_file, load_mesh
@@ -70,19 +73,22 @@ def load_with_levels(
 
 
 def _read(entry: Path, path: Path, folders: Sequence[Path]) -> Mesh | None:
-    """Return the mesh of a CAD file; None: it is not there, or one of its files has changed."""
+    """Return the mesh of a CAD file; None: it is not there whole, or a file of it has changed."""
     try:
         with safe_open(entry, 'np') as file:
-            facts = json.loads(file.metadata()['facts'])
+            facts = parse_json(file.metadata()['facts'], str(entry), MeshError)
             found = {name: _hash(path, name, folders) for name in facts['sources']}
             if (facts['code'], facts['sources']) != (_code(), found):
                 return None
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError):
+        with suppress(OSError):  # a cache that is only read
+            os.utime(entry)
+        return _mesh_of(facts, arrays)
+    except (OSError, SafetensorError, MeshError, KeyError, TypeError):
         return None
-    with suppress(OSError):  # a cache that is only read
-        os.utime(entry)
 
+
+def _mesh_of(facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Mesh:
     def part(level: int, number: int) -> MeshPart:
         columns: dict[str, Any] = {k: arrays.get(f'{level}/{number}/{k}') for k in ARRAYS}
         return MeshPart(**columns, texture=arrays.get(f'{number}/texture'))

@@ -1,5 +1,8 @@
 """The topic that is played: told by encodings, or asked for."""
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -45,6 +48,13 @@ def test_format_without_encoding_tells_nothing_so_pixels_do(format):
             data = file(pixels, PLAIN[format])
             assert kind_of('/a', MAKE.compressed(0, data, format)) == kind
     assert kind_of('/a', MAKE.compressed(0, b'half', format)) == 'colour'
+
+
+def test_pixels_are_not_decoded_to_know_their_kind():
+    data = bytearray(file(GREY, '.png'))
+    data[16:24] = struct.pack('>II', 60_000, 60_000)
+    data[29:33] = struct.pack('>I', zlib.crc32(data[12:29]))
+    assert kind_of('/a', MAKE.compressed(0, bytes(data), 'png')) == 'grey'
 
 
 def test_compressed_depth_is_depth():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
+from safetensors.numpy import save
 
 from synth_detect_ros.errors import MeshError
 from synth_detect_ros.rendering.meshes import mesh_cache
@@ -103,12 +104,15 @@ def test_what_has_changed_is_made_again(
 def test_a_broken_entry_is_made_again(ball: Path, made: list[Path], folder: Path) -> None:
     first = load_with_levels(ball, 'm')
     (entry,) = folder.iterdir()
-    for content in (b'', entry.read_bytes()[:-100], b'\xff' * 200):
+    whole = entry.read_bytes()
+    facts = [{'facts': text} for text in ('[' * 9999, '{}', '{"code": 1', '[]', '"\\ud800"')]
+    foreign = [save({'a': np.zeros(1)}, metadata) for metadata in (None, {}, *facts)]
+    for content in (b'', whole[:-100], b'\xff' * 200, *foreign):
         entry.write_bytes(content)
         assert_same(load_with_levels(ball, 'm'), first)
-    assert len(made) == 4
+    assert len(made) == 4 + len(foreign)
     load_with_levels(ball, 'm')
-    assert len(made) == 4
+    assert len(made) == 4 + len(foreign)
 
 
 def test_a_folder_that_cannot_be_written_does_no_harm(ball: Path, made: list[Path]) -> None:

@@ -6,7 +6,6 @@ those below, or it is refused by its name.
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synth_detect_ros.documents import decode, parse_json
 from synth_detect_ros.errors import MeshError
 from synth_detect_ros.rendering.meshes.formats.gltf_buffers import Buffers
 from synth_detect_ros.rendering.meshes.formats.gltf_materials import Materials
@@ -53,7 +53,7 @@ def read_gltf(data: bytes, files: SourceFiles) -> Contents:
             that is missing.
     """
     try:
-        document, binary = _document(data)
+        document, binary = _document(data, str(files.path))
         required = set(document.get('extensionsRequired', ()))
         missing = sorted(required - HONOURED - INDIFFERENT)
         if missing:
@@ -78,10 +78,10 @@ def _reason(error: Exception) -> str:
     return f'{kinds.get(type(error), "")} {error}'.strip()[:200]
 
 
-def _document(data: bytes) -> tuple[dict[str, Any], bytes | None]:
+def _document(data: bytes, source: str) -> tuple[dict[str, Any], bytes | None]:
     """Return the JSON of a file and its binary part, None without one."""
     if data[:4] != b'glTF':
-        return _json(data), None
+        return _json(data, source), None
     version, length = struct.unpack_from('<II', data, 4)
     if version != 2 or length > len(data):
         raise ValueError(f'wanted a GLB of version 2 with {length} bytes, '
@@ -94,11 +94,11 @@ def _document(data: bytes) -> tuple[dict[str, Any], bytes | None]:
             raise ValueError('it ends early')
         chunks.setdefault(kind, data[place + 8 : place + 8 + size])
         place += 8 + size
-    return _json(chunks[_JSON]), chunks.get(_BIN)
+    return _json(chunks[_JSON], source), chunks.get(_BIN)
 
 
-def _json(data: bytes) -> dict[str, Any]:
-    document = json.loads(data.decode('utf-8-sig'))
+def _json(data: bytes, source: str) -> dict[str, Any]:
+    document = parse_json(decode(data, source, MeshError), source, MeshError)
     if not isinstance(document, dict):
         raise ValueError('wanted a JSON object')
     version = str(document.get('asset', {}).get('version', ''))

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from synth_detect_ros import files
+from synth_detect_ros.documents import limit
 from synth_detect_ros.errors import MeshError
 
-# A scan of ten million triangles as text has about 500 MB.
-FILE_MB = 'SYNTH_DETECT_MAX_FILE_MB', 512.0
-# That of all images.
-TEXTURE_MEGAPIXELS = 'SYNTH_DETECT_MAX_MEGAPIXELS', 128.0
+FILE_MB = files.FILE_MB, files.DEFAULT_FILE_MB
+TEXTURE_MEGAPIXELS = files.MEGAPIXELS, files.DEFAULT_MEGAPIXELS
 # A million triangles take about 0.5 GB while they are read, and minutes for levels of detail.
-MEGATRIANGLES = 'SYNTH_DETECT_MAX_MEGATRIANGLES', 5.0
+MEGATRIANGLES = 'SYNTH_DETECT_MAX_MEGATRIANGLES', 5
 
 
-def limit(name: str, default: float) -> float:
-    """Return a limit: that of an environment variable, where it is set.
-
-    Raises:
-        MeshError: the variable holds no positive number.
-    """
-    text = os.environ.get(name, '')
-    try:
-        value = float(text) if text else default
-    except ValueError:
-        value = 0.0
-    if not value > 0:
-        raise MeshError(f'{name}: wanted a positive number, got {text!r}')
-    return value
-
-
-def check(amount: float, bound: tuple[str, float], what: str) -> None:
+def check(amount: float, bound: tuple[str, int], what: str) -> None:
     """Refuse an amount beyond a limit.
 
     Args:

@@ -14,7 +14,7 @@ import pytest
 import trimesh
 from PIL import Image
 
-from synth_detect_ros.errors import MeshError
+from synth_detect_ros.errors import ConfigError, MeshError
 from synth_detect_ros.rendering.meshes.cad_file import UNITS, load_mesh
 from synth_detect_ros.rendering.meshes.formats.textures import decode_texture, laid_out
 from synth_detect_ros.rendering.meshes.mesh import Mesh
@@ -212,7 +212,7 @@ def test_sizes_are_checked_before_anything_is_decoded(
     with pytest.raises(MeshError, match='set SYNTH_DETECT_MAX_FILE_MB'):
         load_mesh(path, 'm')
     monkeypatch.setenv('SYNTH_DETECT_MAX_FILE_MB', 'many')
-    with pytest.raises(MeshError, match='positive number'):
+    with pytest.raises(ConfigError, match='SYNTH_DETECT_MAX_FILE_MB: wanted a positive number'):
         load_mesh(path, 'm')
 
 
