@@ -10,8 +10,9 @@ import codecs
 import json
 import os
 import re
+import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
@@ -28,6 +29,8 @@ _ALIASED = 100_000
 # Characters of a number or date in YAML.
 _LONGEST_NUMBER = 100
 _LONGEST_REASON = 200
+# Characters that end a line or move the cursor, and bytes of a file name that are no text.
+_CONTROLS = {'Cc', 'Cs', 'Zl', 'Zp'}
 _POSITIVE = re.compile(r'[0-9]{1,9}(\.[0-9]{1,9})?')
 # Half of a character, and as JSON writes it; alone it is no text that can be written.
 _HALF = re.compile('[\ud800-\udfff]')
@@ -155,6 +158,13 @@ def limit(variable: str, default: float) -> float:
     if not _POSITIVE.fullmatch(text) or not float(text):
         raise ConfigError(f'{variable}: wanted a positive number, got {text!r}')
     return float(text)
+
+
+def is_line(value: Any) -> TypeGuard[str]:
+    """Return whether a value is text in one line, in any script, with more than spaces in it."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    return value.isprintable() or not _CONTROLS & set(map(unicodedata.category, value))
 
 
 def short(reason: object) -> str:

@@ -25,8 +25,8 @@ from synth_detect_ros.dataset.coco_rows import (
     checked_annotation,
     shows_something,
 )
-from synth_detect_ros.dataset.values import is_line, shown
-from synth_detect_ros.documents import read_json
+from synth_detect_ros.dataset.values import shown
+from synth_detect_ros.documents import is_line, read_json
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.geometry.boxes import area, xywh_from_xyxy
 from synth_detect_ros.images.places import inside

@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from synth_detect_ros.dataset.segmentations import checked_segmentation
-from synth_detect_ros.dataset.values import is_finite, is_line, is_whole, shown
+from synth_detect_ros.dataset.values import is_finite, is_whole, shown
+from synth_detect_ros.documents import is_line
 from synth_detect_ros.errors import DatasetError, ImageLimitError
 from synth_detect_ros.files import check_size
 

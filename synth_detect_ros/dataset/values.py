@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from typing import Any, TypeGuard
 
 from synth_detect_ros.documents import short
-
-# Characters that end a line or move the cursor, and bytes of a file name that are no text.
-_CONTROLS = {'Cc', 'Cs', 'Zl', 'Zp'}
 
 
 def is_whole(value: Any) -> TypeGuard[int]:
@@ -21,13 +17,6 @@ def is_finite(value: Any) -> TypeGuard[float]:
     """Return whether a value is a number that float64 holds to better than 1."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and abs(value) < 1e15 and math.isfinite(value)
-
-
-def is_line(value: Any) -> TypeGuard[str]:
-    """Return whether a value is text in one line, in any script, with more than spaces in it."""
-    if not isinstance(value, str) or not value.strip():
-        return False
-    return value.isprintable() or not _CONTROLS & set(map(unicodedata.category, value))
 
 
 def shown(value: Any) -> str:

@@ -20,7 +20,7 @@ from synth_detect_ros.config.options import (
 )
 from synth_detect_ros.config.presets import experiment_path
 from synth_detect_ros.config.rules import option
-from synth_detect_ros.dataset.values import is_line
+from synth_detect_ros.documents import is_line
 from synth_detect_ros.errors import ConfigError
 
 # Held-out renderings among the labelled sets.

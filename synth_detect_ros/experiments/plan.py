@@ -22,7 +22,7 @@ from synth_detect_ros.config.options import Options, build, read_mapping, to_map
 from synth_detect_ros.config.presets import fit_detector, preset_path
 from synth_detect_ros.detectors.extractors.build import is_own
 from synth_detect_ros.detectors.extractors.own_code import read_own_code
-from synth_detect_ros.documents import read_json
+from synth_detect_ros.documents import is_line, read_json
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.experiments.grid import CameraSetup, Cell, Grid, Setup, merge
 
@@ -191,14 +191,18 @@ def class_names(camera: CameraSetup) -> tuple[str, ...]:
     """Return the names of a camera's objects.
 
     Raises:
-        ConfigError: the objects file is missing or lists none.
+        ConfigError: the objects file is not given, missing, or no list of named objects.
     """
-    path = Path(camera.synthesize.get('objects', ''))
-    rows = read_mapping(path).get('objects')
-    try:
-        return tuple(str(row['name']) for row in rows or ())
-    except (KeyError, TypeError):
-        raise ConfigError(f'{path}: wanted a list of objects, each with a name') from None
+    objects = camera.synthesize.get('objects')
+    if not isinstance(objects, str) or not objects:
+        raise ConfigError(f'{camera.name}: synthesize: wanted objects, a file, got {objects!r}')
+    rows = read_mapping(Path(objects)).get('objects')
+    rows = rows if isinstance(rows, list) else []
+    found = [row.get('name') if isinstance(row, Mapping) else None for row in rows]
+    names = tuple(name for name in found if is_line(name))
+    if not names or len(names) < len(found):
+        raise ConfigError(f'{objects}: wanted a list of objects, each with a name')
+    return names
 
 
 def _files_of(train: TrainConfig) -> list[str]:

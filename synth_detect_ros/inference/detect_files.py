@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from synth_detect_ros.dataset.coco import coco_results
-from synth_detect_ros.dataset.values import is_line
+from synth_detect_ros.documents import is_line
 from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.files import (
     encode_image,

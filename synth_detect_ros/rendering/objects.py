@@ -11,6 +11,7 @@ from typing import Literal
 from synth_detect_ros.config import PoseConfig
 from synth_detect_ros.config.options import Options, build, read_mapping
 from synth_detect_ros.config.rules import option
+from synth_detect_ros.documents import is_line
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.rendering.meshes.cad_file import load_mesh
 from synth_detect_ros.rendering.meshes.mesh import Mesh
@@ -91,6 +92,8 @@ def read_objects(path: Path, load: Callable[..., Mesh] = load_mesh) -> list[Obje
         options = build(ObjectOptions, entry, source)
         if not options.name or not options.mesh:
             raise ConfigError(f'{source}: name and mesh must both be given')
+        if not is_line(options.name):
+            raise ConfigError(f'{source}: wanted a name in one line, got {options.name!r}')
         if options.name in [model.name for model in models]:
             raise ConfigError(f'{source}: the name {options.name!r} is used twice')
         mesh = load(

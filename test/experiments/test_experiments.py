@@ -166,6 +166,22 @@ def test_a_name_of_a_real_set_is_one_of_a_file(setup_file: Path, name: str) -> N
         read_setup(setup_file)
 
 
+@pytest.mark.parametrize('objects', [None, {'a': 1}, 5, '', []])
+def test_a_camera_needs_a_file_of_objects(setup_file: Path, grid_file, tmp_path, objects) -> None:
+    content = yaml.safe_load(setup_file.read_text())
+    content['cameras'][0]['synthesize']['objects'] = objects
+    setup_file.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError, match='objects'):
+        plan(read_grid(str(grid_file)), read_setup(setup_file), tmp_path)
+
+
+@pytest.mark.parametrize('text', ['', '5', '[]', '{}', '[5]', '[{name: "a\\nb"}]', '[{mesh: a}]'])
+def test_a_list_of_objects_has_names(setup_file: Path, grid_file, tmp_path, text) -> None:
+    (tmp_path / 'objects.yaml').write_text(f'objects: {text}\n')
+    with pytest.raises(ConfigError, match='wanted a list of objects, each with a name'):
+        plan(read_grid(str(grid_file)), read_setup(setup_file), tmp_path)
+
+
 @pytest.mark.parametrize('text', ['', '{', '[' * 9999, '[]', '"\\ud800"', '9' * 9999])
 def test_a_record_that_is_none_counts_as_missing(tmp_path: Path, text: str) -> None:
     (tmp_path / 'trained.json').write_text(text)

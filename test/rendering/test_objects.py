@@ -37,6 +37,8 @@ def test_objects_are_read_with_their_limits(tmp_path: Path) -> None:
         ('objects: []', 'wanted a list `objects:`'),
         ('objects: [box.stl]', r'objects\[0\]: wanted name, mesh and unit'),
         ('objects: [{name: a}]', 'name and mesh must both be given'),
+        ('objects: [{name: "a\\nb", mesh: box.stl}]', 'wanted a name in one line'),
+        ('objects: [{name: " ", mesh: box.stl}]', 'wanted a name in one line'),
         ('objects: [{name: a, mesh: box.stl, colour: red}]', "unknown key 'colour'"),
         ('objects: [{name: a, mesh: box.stl, unit: foot}]', 'm, cm, mm, inch, auto'),
         ('objects: [{name: a, mesh: box.stl}, {name: a, mesh: box.stl}]', "'a' is used twice"),
