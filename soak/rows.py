@@ -73,8 +73,8 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         'memory',
-        'Half an hour of 1920x1200 at 60 Hz: memory within 1 %, no answer older than the image in '
-        'work, its own inference and one frame interval',
+        'Half an hour of 1920x1200 at 60 Hz: memory within 1 %, no answer older than transport, '
+        'inference and one frame interval',
         memory, full=1, short=0,
     ),
 )  # fmt: skip

@@ -10,7 +10,7 @@ import reprlib
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
@@ -40,6 +40,14 @@ _WARM_UP_SHAPE = (480, 640, 3)
 _PATIENCE_S = 5.0
 
 
+class _Arrived(NamedTuple):
+    """An image, its age then [ms] and the time [s] when it reached the node."""
+
+    message: Image | CompressedImage
+    transport: float | None
+    time_s: float
+
+
 class DetectNode(LifecycleNode):
     """Detects in the latest image, in a thread of its own, so that the executor never blocks.
 
@@ -60,7 +68,7 @@ class DetectNode(LifecycleNode):
         self._fault = ''
         self._states = States(self.get_logger().warning, self.get_logger().info)
         self._predictor: Predictor | None = None
-        self._worker: LatestOnlyWorker[tuple[Any, float]] | None = None
+        self._worker: LatestOnlyWorker[_Arrived] | None = None
         self._images = receive_images(
             self, self._on_image, compressed=self.config.compressed,
             reliability=self.config.reliability,
@@ -162,14 +170,14 @@ class DetectNode(LifecycleNode):
         self.config = config
 
     def _on_image(self, message: Image | CompressedImage) -> None:
-        alone = self._worker.offer((message, time.perf_counter()))
+        transport, _ = age_of(message.header.stamp, self.get_clock().now().nanoseconds)
+        alone = self._worker.offer(_Arrived(message, transport, time.perf_counter()))
         self._latency.received(time.monotonic(), dropped=not alone)
 
-    def _process(self, item: tuple[Image | CompressedImage, float]) -> None:
+    def _process(self, arrived: _Arrived) -> None:
         """Detect in one image; runs in the worker's thread."""
-        message, arrived = item
         try:
-            self._detect(message, arrived)
+            self._detect(arrived)
             self._fault = ''
         except MessageError as error:
             self._latency.broken()
@@ -184,8 +192,8 @@ class DetectNode(LifecycleNode):
                 f'Detection failed: {self._fault}', throttle_duration_sec=_PATIENCE_S
             )
 
-    def _detect(self, message: Image | CompressedImage, arrived: float) -> None:
-        begin = time.perf_counter()
+    def _detect(self, arrived: _Arrived) -> None:
+        begin, message = time.perf_counter(), arrived.message
         image = conversions.rgb_from_message(message, self._depth)
         self._note_change(image, message)
         ready = time.perf_counter()
@@ -202,8 +210,9 @@ class DetectNode(LifecycleNode):
             Latency(
                 inference=1e3 * (found - ready),
                 overhead=1e3 * (ready - begin + end - found),
-                wait=1e3 * (begin - arrived),
+                wait=1e3 * (begin - arrived.time_s),
                 age=age,
+                transport=arrived.transport,
                 stages=self._predictor.timings,
             )
         )

@@ -30,6 +30,8 @@ class Latency:
         wait: in the mailbox, behind the image before.
         age: of the output when it was published, from the stamp of the image on; the camera
             driver and the transport are in it; None where the stamp does not tell it.
+        transport: age when it reached the node: of the camera driver and the middleware; None as
+            for the age.
         stages: of the inference, by name.
     """
 
@@ -37,6 +39,7 @@ class Latency:
     overhead: float
     wait: float
     age: float | None
+    transport: float | None = None
     stages: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -68,6 +71,9 @@ class LatencyWindow:
         self._lock = threading.Lock()
         self._latencies: deque[Latency] = deque(maxlen=WINDOW)
         self._arrivals: deque[float] = deque(maxlen=WINDOW)
+        # The longest time between arrivals since the last result, and those before results [s].
+        self._interval = 0.0
+        self._intervals: deque[float] = deque(maxlen=WINDOW)
         self._counts = Counter(received=0, dropped=0, broken=0, processed=0, ageless=0)
 
     def received(self, time_s: float, *, dropped: bool) -> None:
@@ -78,6 +84,8 @@ class LatencyWindow:
             dropped: it replaced one that had waited for its turn.
         """
         with self._lock:
+            if self._arrivals:
+                self._interval = max(self._interval, time_s - self._arrivals[-1])
             self._arrivals.append(time_s)
             self._counts.update(received=1, dropped=int(dropped))
 
@@ -90,6 +98,8 @@ class LatencyWindow:
         """Add the times of an image whose result is published."""
         with self._lock:
             self._latencies.append(latency)
+            self._intervals.append(self._interval)
+            self._interval = 0.0
             self._counts.update(processed=1, ageless=int(latency.age is None))
 
     def summary(self, now_s: float) -> dict[str, float | int]:
@@ -97,9 +107,12 @@ class LatencyWindow:
         with self._lock:
             window, arrivals = list(self._latencies), list(self._arrivals)
             counts = dict(self._counts)
+            intervals = [*self._intervals, self._interval]
         shown: dict[str, float | int] = {'input_hz': _rate(arrivals, now_s)}
+        if arrivals:
+            shown['interval_ms_max'] = 1e3 * max(*intervals, now_s - arrivals[-1])
         if window:
-            inferences = [w.inference for w in window]
+            inferences, waits = [w.inference for w in window], [w.wait for w in window]
             shown |= {
                 'inference_ms': float(np.mean(inferences)),
                 'inference_ms_max': max(inferences),
@@ -108,7 +121,13 @@ class LatencyWindow:
                     for name in window[-1].stages
                 },
                 'overhead_ms': float(np.mean([w.overhead for w in window])),
-                'wait_ms': float(np.mean([w.wait for w in window])),
+                'wait_ms': float(np.mean(waits)),
+                'wait_ms_max': max(waits),
+            }
+        if transports := [w.transport for w in window if w.transport is not None]:
+            shown |= {
+                'transport_ms': float(np.mean(transports)),
+                'transport_ms_max': max(transports),
             }
         if ages := [w.age for w in window if w.age is not None]:
             shown |= {

@@ -39,6 +39,21 @@ def test_window_shows_means_of_the_stages():
     assert (summary['preprocess_ms'], summary['network_ms']) == (1, 20)
 
 
+def test_longest_interval_is_that_of_the_images_in_the_window():
+    window = LatencyWindow()
+    for time_s in (0.0, 0.1, 0.4, 0.5):
+        window.received(time_s, dropped=False)
+    assert window.summary(0.5)['interval_ms_max'] == pytest.approx(300)
+    assert window.summary(1.5)['interval_ms_max'] == pytest.approx(1000)
+    for i in range(WINDOW + 1):
+        window.processed(Latency(inference=10, overhead=2, wait=i, age=7, transport=i / 2))
+        window.received(0.6 + 0.1 * i, dropped=False)
+    summary = window.summary(0.6 + 0.1 * WINDOW)
+    assert summary['interval_ms_max'] == pytest.approx(100)
+    assert (summary['wait_ms_max'], summary['transport_ms_max']) == (100, 50)
+    assert summary['transport_ms'] == pytest.approx(25.25)
+
+
 def test_rate_falls_when_no_more_images_come():
     window = LatencyWindow()
     window.received(0.0, dropped=False)
@@ -85,7 +100,7 @@ def test_images_without_age_count_in_everything_but_the_age():
     window = LatencyWindow()
     window.processed(Latency(inference=10, overhead=2, wait=1, age=None))
     summary = window.summary(0.0)
-    assert not [key for key in summary if key.startswith('age_')]
+    assert not [key for key in summary if key.startswith(('age_', 'transport_'))]
     assert (summary['inference_ms'], summary['processed'], summary['ageless']) == (10, 1, 1)
     window.processed(Latency(inference=10, overhead=2, wait=1, age=7))
     summary = window.summary(0.0)
