@@ -32,8 +32,8 @@ _LONGEST_REASON = 200
 # Characters that end a line or move the cursor, and bytes of a file name that are no text.
 _CONTROLS = {'Cc', 'Cs', 'Zl', 'Zp'}
 _POSITIVE = re.compile(r'[0-9]{1,9}(\.[0-9]{1,9})?')
-# Half of a character, and as JSON writes it; alone it is no text that can be written.
-_HALF = re.compile('[\ud800-\udfff]')
+# Zero ends the name of a file. Half of a character, which JSON may write, is no text alone.
+_NO_TEXT = re.compile('[\0\ud800-\udfff]')
 _ESCAPED_HALF = re.compile(r'\\u[dD][89a-fA-F]')
 # That of UTF-32 begins with that of UTF-16.
 _MARKS = {
@@ -225,8 +225,8 @@ class _Loader(yaml.SafeLoader):
         """Return the next single value."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         node: yaml.ScalarNode = super().compose_scalar_node(anchor)
-        if _HALF.search(node.value):
-            self._refuse(f'half of a character in {short(ascii(node.value))}', event)
+        if _NO_TEXT.search(node.value):
+            self._refuse(f'zero or half of a character in {short(ascii(node.value))}', event)
         if node.tag != self.DEFAULT_SCALAR_TAG and len(node.value) > _LONGEST_NUMBER:
             kind = node.tag.rpartition(':')[2]
             self._refuse(f'a value of type {kind} with {len(node.value)} characters', event)

@@ -163,7 +163,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     Raises:
         StorageError: it cannot be written; the old folder stands and nothing is left behind.
     """
-    folder = folder.resolve()  # what a link points at is replaced, not the link
+    folder = Path(os.path.realpath(folder))  # what a link points at is replaced, not the link
     partial = partial_in(folder.parent)
     descriptor = None
     try:

@@ -34,6 +34,7 @@ REFUSED_YAML = {
     'a list as key': ('? [a]\n: 1', 'not text'),
     'control characters': ('a: \x01', 'not allowed'),
     'half of a character': ('a: "\\ud800"', 'half of a character'),
+    'zero': ('a: "b\\0c"', 'zero'),
     'no YAML': ('a: [1, 2', 'expected'),
     'long key': (f'{"k" * 100_000}: 1\n' * 2, 'characters'),
 }

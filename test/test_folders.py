@@ -115,6 +115,13 @@ def test_what_a_link_points_at_is_replaced(tmp_path: Path) -> None:
     assert names(tmp_path / 'other') == ['set']
 
 
+def test_a_link_to_itself_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / 'loop').symlink_to('loop')
+    with pytest.raises(StorageError, match='loop'), whole_folder(tmp_path / 'loop'):
+        pass
+    assert names(tmp_path) == ['loop']
+
+
 def test_folder_that_was_moved_out_of_the_way_comes_back(tmp_path: Path) -> None:
     folder = tmp_path / 'set'
     fill(folder, 'old')

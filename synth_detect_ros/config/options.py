@@ -10,6 +10,7 @@ A group is an option whose type is another `Options`. Where its type is a union 
 
 from __future__ import annotations
 
+import os
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -187,9 +188,9 @@ def resolve_paths(cls: Any, mapping: Mapping[str, Any], folder: Path) -> dict[st
             resolved[name] = resolve_paths(rule.hint, value, folder)
         elif isinstance(value, str) and value and value not in rule.words:
             file, colon, function = value.partition(':')
-            joined = folder / Path(file).expanduser()
+            joined = folder / os.path.expanduser(file)
             if rule.path == 'always':
-                resolved[name] = str(folder / Path(value).expanduser())
+                resolved[name] = str(folder / os.path.expanduser(value))
             elif rule.path and joined.is_file():
                 resolved[name] = f'{joined}{colon}{function}'
     return resolved

@@ -6,6 +6,7 @@ Both are YAML files, so that the same comparison runs on other cameras and objec
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -174,7 +175,7 @@ def _rows(mapping: Mapping[str, Any], key: str, source: object) -> list[dict[str
 def _synthesize(value: Any, folder: Path) -> Any:
     """Return the options of `synthesize` that a camera gives, in place or in a file."""
     if isinstance(value, str):
-        path = folder / Path(value).expanduser()
+        path = folder / os.path.expanduser(value)
         value, folder = read_mapping(path), path.parent
     return resolve_paths(SynthesizeConfig, value, folder) if isinstance(value, dict) else value
 

@@ -14,6 +14,7 @@ middle is a whole number. Paths are relative to the file.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ def read_box(path: Path) -> Box:
     }
     if not faces:
         raise ConfigError(f'{path}: faces: wanted a photograph of one face at least, got none')
-    calibration = path.parent / Path(options.camera).expanduser()
+    calibration = path.parent / os.path.expanduser(options.camera)
     camera = read_camera(calibration) if options.camera else None
     for file, image in photographs.items():
         height, width = image.shape[:2]
@@ -154,7 +155,7 @@ def _face_photos(
     found: list[FacePhoto] = []
     for number, options in enumerate(rows):
         place = f'{source}[{number}]'
-        file = folder / Path(options.photo).expanduser()
+        file = folder / os.path.expanduser(options.photo)
         if file in [other.path for other in found]:
             raise ConfigError(f'{place}: {file} is listed twice: a photograph shows a face once')
         if file not in photographs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,9 +87,11 @@ def model_box(path: Path, out: Path) -> dict[str, FaceTexture]:
 
 
 def _spare_photographs(box: Box, out: Path) -> None:
-    photographs = {photo.path.resolve() for photos in box.faces.values() for photo in photos}
+    photographs = {
+        os.path.realpath(photo.path) for photos in box.faces.values() for photo in photos
+    }
     for file in (f'{box.name}.png', PICTURE):
-        if (out / file).resolve() in photographs:
+        if os.path.realpath(out / file) in photographs:
             raise ConfigError(
                 f'{out / file} is one of the photographs: the model would overwrite it. Give '
                 'another folder, or the box another name.'

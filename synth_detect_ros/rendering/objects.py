@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,6 @@ def read_objects(path: Path, load: Callable[..., Mesh] = load_mesh) -> list[Obje
 
 def _folders(path: Path, options: ObjectOptions) -> list[Path]:
     """Return where textures may lie: in the folder of the objects file, if the mesh does, too."""
-    here = path.parent.resolve()
-    own = [here] if (path.parent / options.mesh).resolve().is_relative_to(here) else []
+    here, mesh = (Path(os.path.realpath(p)) for p in (path.parent, path.parent / options.mesh))
+    own = [here] if mesh.is_relative_to(here) else []
     return [*own, *([path.parent / options.textures] if options.textures else [])]

@@ -53,6 +53,8 @@ def test_absolute_and_empty_paths_stay_as_they_are(tmp_path):
 def test_home_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', '/home/nobody')
     assert read_config(EvaluateConfig, write(tmp_path, 'model: ~/m\n')).model == '/home/nobody/m'
+    strange = read_config(EvaluateConfig, write(tmp_path, 'model: ~nobody_at_all/m\n')).model
+    assert strange == str(tmp_path / '~nobody_at_all/m')
 
 
 def test_a_word_is_no_path_unless_such_a_file_lies_beside_the_configuration(tmp_path):

@@ -39,6 +39,7 @@ def test_objects_are_read_with_their_limits(tmp_path: Path) -> None:
         ('objects: [{name: a}]', 'name and mesh must both be given'),
         ('objects: [{name: "a\\nb", mesh: box.stl}]', 'wanted a name in one line'),
         ('objects: [{name: " ", mesh: box.stl}]', 'wanted a name in one line'),
+        ('objects: [{name: a, mesh: "a\\0"}]', 'line 1: cannot be read as YAML: zero'),
         ('objects: [{name: a, mesh: box.stl, colour: red}]', "unknown key 'colour'"),
         ('objects: [{name: a, mesh: box.stl, unit: foot}]', 'm, cm, mm, inch, auto'),
         ('objects: [{name: a, mesh: box.stl}, {name: a, mesh: box.stl}]', "'a' is used twice"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ def read_own_code(name: str) -> OwnCode:
         ConfigError: there is no such file or module, or the module has no source.
     """
     place = name.rpartition(':')[0]
-    file = Path(place).expanduser().resolve() if place.endswith('.py') else _file_of(place)
+    own = place.endswith('.py')
+    file = Path(os.path.realpath(os.path.expanduser(place))) if own else _file_of(place)
     if not file.is_file():
         raise ConfigError(f'detector.extractor: {file}: no such file')
     return OwnCode(file, file.read_bytes())

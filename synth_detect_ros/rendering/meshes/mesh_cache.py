@@ -61,7 +61,7 @@ def load_with_levels(
     home = Path(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'))
     if not home.is_absolute():  # `~` where a container's user has no home
         return with_levels(load())
-    named = [path.resolve(), unit, *(folder.resolve() for folder in folders), *(['plain'] * plain)]
+    named = [*map(os.path.realpath, (path, *folders)), unit, *(['plain'] * plain)]
     key = hashlib.sha256(' '.join(map(str, named)).encode(errors='surrogateescape')).hexdigest()
     entry = home / 'synth_detect_ros' / 'meshes' / f'{key}.safetensors'
     mesh = _read(entry, path, folders)

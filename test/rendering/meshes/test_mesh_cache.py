@@ -14,6 +14,7 @@ from safetensors.numpy import save
 from synth_detect_ros.errors import MeshError
 from synth_detect_ros.rendering.meshes import mesh_cache
 from synth_detect_ros.rendering.meshes.cad_file import load_mesh
+from synth_detect_ros.rendering.meshes.formats.sources import find_source
 from synth_detect_ros.rendering.meshes.levels import with_levels
 from synth_detect_ros.rendering.meshes.mesh import Mesh
 from synth_detect_ros.rendering.meshes.mesh_cache import load_with_levels
@@ -203,6 +204,15 @@ def test_a_cache_that_is_only_read_is_used(
     monkeypatch.setattr(os, 'utime', refuse)
     load_with_levels(ball, 'm')
     assert len(made) == 1
+
+
+def test_a_link_to_itself_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / 'loop.obj').symlink_to('loop.obj')
+    for load in (load_mesh, load_with_levels):
+        for name in ('loop.obj', '~nobody_at_all/a.obj'):
+            with pytest.raises(MeshError, match='no such CAD file'):
+                load(tmp_path / name, 'm', folders=(tmp_path / 'loop.obj',))
+    assert find_source(tmp_path / 'loop.obj', 'a.png') is None
 
 
 def test_a_missing_file_is_named_whatever_is_cached(ball: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -160,12 +161,12 @@ def find_source(path: Path, name: str, folders: Sequence[Path] = ()) -> Path | N
     if len(name) > LONGEST_NAME:
         return None
     roots = _roots(path, folders)
-    allowed = [root.resolve() for root in roots]
+    allowed = [os.path.realpath(root) for root in roots]
     for place in _places(path.parent, name, roots):
         found = _in_any_case(place)
         if found is None:
             continue
-        real = found.resolve()
+        real = Path(os.path.realpath(found))
         if real.is_file() and any(real.is_relative_to(root) for root in allowed):
             return found
     return None
@@ -174,7 +175,7 @@ def find_source(path: Path, name: str, folders: Sequence[Path] = ()) -> Path | N
 def _roots(path: Path, folders: Sequence[Path]) -> list[Path]:
     """Return the folders of a model; a link to a CAD file belongs to where it leads, too."""
     here = [*_model_folders(path), *folders]
-    return [*here, *_model_folders(path.resolve())] if path.is_symlink() else here
+    return [*here, *_model_folders(Path(os.path.realpath(path)))] if path.is_symlink() else here
 
 
 def _model_folders(path: Path) -> list[Path]:
