@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import queue
+import re
 import shutil
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +22,7 @@ from synth_detect_ros.compute.interrupts import linger, serve_parent
 from synth_detect_ros.compute.workers import environment
 from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.dataset.generated import start_process
+from synth_detect_ros.errors import TrainingError
 from synth_detect_ros.training.data import TrainingData
 
 logger = logging.getLogger(__name__)
@@ -26,6 +31,8 @@ T = TypeVar('T')
 U = TypeVar('U')
 # Lists that each loader process makes ahead, and batches that are prepared ahead of the step.
 LOADED, PREPARED = 4, 2
+# How long the end of a run waits for the batch that is being made [s].
+PATIENCE_S = 10
 
 
 def load_batches(
@@ -66,6 +73,27 @@ def _start_rendering_loader(number: int) -> None:
     start_process(number)
 
 
+@contextmanager
+def telling_of_lost_loaders() -> Iterator[None]:
+    """Say in the block what became of a loader process that something else ended.
+
+    PyTorch raises at any place of the main thread, or where a batch is taken.
+
+    Raises:
+        TrainingError: a loader process was ended.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not re.match(r'DataLoader worker \(pid', str(error)):
+            raise
+        raise TrainingError(
+            f'a loader process was ended from outside ({error}), most likely by the system for '
+            'want of memory. Give fewer workers or a smaller batch; the same command goes on from '
+            'the last checkpoint.'
+        ) from error
+
+
 def affordable_workers(config: TrainConfig, image_bytes: int) -> int:
     """Return the loader processes that shared memory can feed; 0 loads in this process.
 
@@ -93,23 +121,41 @@ def affordable_workers(config: TrainConfig, image_bytes: int) -> int:
 def prefetch(items: Iterator[T], prepare: Callable[[T], U]) -> Generator[U, None, None]:
     """Yield prepare(item) of every item, made ahead by one thread, in order.
 
+    The thread holds nothing up for long: it waits for ever for a loader process that is ended
+    amid a message.
+
     Args:
         items: endless; taken in that thread.
         prepare: run in that thread; its errors are raised here, in their turn.
     """
+    asked: queue.SimpleQueue[Future[U] | None] = queue.SimpleQueue()
 
-    def make() -> U:
-        return prepare(next(items))
+    def work() -> None:
+        while (future := asked.get()) is not None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(prepare(next(items)))
+                except BaseException as error:
+                    future.set_exception(error)
 
-    with ThreadPoolExecutor(1, 'prefetch') as pool:
-        waiting = deque(pool.submit(make) for _ in range(PREPARED))
-        try:
-            while True:
-                result = waiting.popleft().result()
-                waiting.append(pool.submit(make))
-                yield result
-        finally:
-            pool.shutdown(cancel_futures=True)
+    def ask() -> Future[U]:
+        future: Future[U] = Future()
+        asked.put(future)
+        return future
+
+    thread = threading.Thread(target=work, name='prefetch', daemon=True)
+    thread.start()
+    waiting = deque(ask() for _ in range(PREPARED))
+    try:
+        while True:
+            result = waiting.popleft().result()
+            waiting.append(ask())
+            yield result
+    finally:
+        for future in waiting:
+            future.cancel()
+        asked.put(None)
+        thread.join(PATIENCE_S)
 
 
 def to_device(

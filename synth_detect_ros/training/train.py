@@ -30,7 +30,12 @@ from synth_detect_ros.devices import choose_device
 from synth_detect_ros.errors import TrainingError
 from synth_detect_ros.files import make_folder, write_atomic
 from synth_detect_ros.folders import FolderLock, settle_folder
-from synth_detect_ros.training.batches import load_batches, prefetch, to_device
+from synth_detect_ros.training.batches import (
+    load_batches,
+    prefetch,
+    telling_of_lost_loaders,
+    to_device,
+)
 from synth_detect_ros.training.cached_training import CachedFeatures, FeatureBatch
 from synth_detect_ros.training.checkpoint import (
     CONFIG,
@@ -110,7 +115,7 @@ def train(config: TrainConfig, report: Callable[[Progress], None] | None = None)
         ConfigError: contradicting options, or `out` holds a run with another configuration.
         DatasetError: the data set is missing, empty or broken.
         FreezeError: random weights would be frozen.
-        TrainingError: a loss is not finite.
+        TrainingError: a loss is not finite; or a loader process was ended.
         StorageError: a checkpoint cannot be written, the last one is intact; or another process
             trains in `out`.
         KeyboardInterrupt: passed on at the end of a step, after a checkpoint and a bundle were
@@ -126,7 +131,8 @@ def _train(config: TrainConfig, report: Callable[[Progress], None] | None) -> Pa
     run = _open_run(config)
     with RunLog(run.out, run.progress.step) as log:
         try:
-            _fit(run, log, report or (lambda _: None))
+            with telling_of_lost_loaders():
+                _fit(run, log, report or (lambda _: None))
             if run.progress.validated < run.progress.step or not (run.out / BUNDLE).is_dir():
                 _validate(run, log)
         except BrokenStepError:

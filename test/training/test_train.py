@@ -3,6 +3,7 @@
 import csv
 import errno
 import itertools
+import multiprocessing
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -332,6 +333,18 @@ def test_run_goes_on_with_the_code_that_it_began_with(dataset, tmp_path):
     assert (train(config) / 'extractor.py').read_text() == OWN_EXTRACTOR
 
 
+def test_loader_that_the_system_ended_is_told(dataset, tmp_path, monkeypatch):
+    def end_loaders(_):
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    monkeypatch.setattr(batches, 'PATIENCE_S', 1)  # it may be ended amid a message
+    config = train_config(dataset, tmp_path / 'run', workers=1, checkpoint_every=1)
+    with pytest.raises(TrainingError, match=r'loader process was ended .*fewer workers'):
+        train(config.replace(steps=10**6), end_loaders)
+    assert read_progress(tmp_path / 'run').step >= 1
+
+
 def test_broken_checkpoint_is_refused(tmp_path):
     path = tmp_path / 'checkpoint.pt'
     path.write_bytes(b'PK')
@@ -342,7 +355,7 @@ def test_broken_checkpoint_is_refused(tmp_path):
 def test_missing_dataset_and_options_are_named(tmp_path):
     with pytest.raises(ConfigError, match='train needs dataset or synthesize: give it'):
         train(train_config('', tmp_path / 'run'))
-    with pytest.raises(DatasetError, match='no such file'):
+    with pytest.raises(DatasetError, match='No such file'):
         train(train_config(tmp_path, tmp_path / 'run'))
 
 
