@@ -135,7 +135,9 @@ def _open(config: ReplayConfig) -> Recording:
             f'source: {config.source!r} does not exist. Give a folder of images, a video '
             f'({", ".join(_VIDEO_SUFFIXES)}), or a bag: a file (.bag, .mcap, .db3) or its folder.'
         )
-    if source.suffix.lower() in _VIDEO_SUFFIXES:
+    if not source.is_dir() and not source.is_file():  # a pipe would wait, a device never end
+        raise ConfigError(f'source: {source} is no folder and no regular file')
+    if source.suffix.lower() in _VIDEO_SUFFIXES and source.is_file():
         return Recording(lambda: _video_frames(source), None)
     # Images beside a bag, those that were taken from it, are what is meant.
     images = source.is_dir() and not (source / METADATA).is_file() and has_frames(source)

@@ -1,5 +1,7 @@
 """Recordings of every kind, and the node that plays them over a real graph."""
 
+import os
+
 import bag_files
 import cv2
 import numpy as np
@@ -246,6 +248,16 @@ def test_image_of_another_size_than_the_camera_is_left_out(folder, frames, caplo
     write_atomic(folder / '1.png', encode_image(other, 'png'))
     assert np.array_equal(play(folder), [frames[0], frames[2], frames[3]])
     assert 'image left out: it has 50x50 pixels, the camera 160x120' in caplog.text
+
+
+@pytest.mark.parametrize('name', ['video.avi', 'bag.mcap', 'folder'])
+def test_pipes_and_devices_are_refused_at_once(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ConfigError, match=f'{name} is no folder and no regular file'):
+        open_recording(ReplayConfig(source=str(tmp_path / name)))
+    (tmp_path / f'zero_{name}').symlink_to('/dev/zero')
+    with pytest.raises(ConfigError, match=f'{name} is no folder and no regular file'):
+        open_recording(ReplayConfig(source=str(tmp_path / f'zero_{name}')))
 
 
 def test_sources_that_cannot_be_played_are_refused(tmp_path):
