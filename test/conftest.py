@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,11 +16,16 @@ ROOT = Path(__file__).parents[1]
 os.environ.setdefault('PYOPENGL_PLATFORM', 'egl')
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('XDG_CACHE_HOME', str(ROOT / 'build' / 'cache'))
+os.environ.setdefault('HYPOTHESIS_STORAGE_DIRECTORY', str(ROOT / 'build' / 'hypothesis'))
 os.environ.setdefault('ROS_LOG_DIR', str(ROOT / 'build' / 'ros_log'))
 os.environ.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 if os.environ.get('ROS_DISTRO') == 'humble':  # later distributions warn about this one
     os.environ['ROS_LOCALHOST_ONLY'] = '1'
+
+# The same examples each time, on machines of any speed.
+settings.register_profile('laws', derandomize=True, deadline=None, database=None)
+settings.load_profile('laws')
 
 # A shell starts what it puts into the background with Ctrl-C ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)

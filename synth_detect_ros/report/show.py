@@ -114,9 +114,13 @@ def dataset_pictures(images: Path, coco: dict[str, Any], count: int) -> list[Ima
 
 
 def describe_dataset(coco: dict[str, Any]) -> str:
-    """Return the numbers of images and instances in a COCO mapping, and the visible share."""
+    """Return the numbers of images and instances in a COCO mapping, and the visible share.
+
+    Crowds are no instances.
+    """
     names = {row['id']: row['name'] for row in coco['categories']}
-    counts = Counter(names[row['category_id']] for row in coco['annotations'])
+    rows = [row for row in coco['annotations'] if not row['iscrowd']]
+    counts = Counter(names[row['category_id']] for row in rows)
     sizes = Counter(f'{row["width"]}x{row["height"]}' for row in coco['images'])
     lines = [f'data set: {len(coco["images"])} images of {", ".join(sizes)} pixels']
     lines += [f'  {name}: {counts[name]} instances' for name in names.values()]
