@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,8 @@ class LabelledImages:
         first: (I + 1,) image i owns rows first[i] to first[i + 1] of the next arrays.
         labels: (N,) int64 class indices.
         boxes: (N, 4) float32 boxes [px, edges].
-        masks: (N,) COCO run-length encodings as JSON bytes; empty text where there is none.
+        masks: (B,) uint8 COCO segmentations as JSON, one behind the other.
+        masks_first: (N + 1,) instance n owns bytes masks_first[n] to masks_first[n + 1], or none.
     """
 
     folder: Path
@@ -46,7 +47,8 @@ class LabelledImages:
     first: NDArray[np.int64]
     labels: NDArray[np.int64]
     boxes: NDArray[np.float32]
-    masks: NDArray[np.bytes_]
+    masks: NDArray[np.uint8]
+    masks_first: NDArray[np.int64]
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -55,7 +57,17 @@ class LabelledImages:
     @property
     def has_masks(self) -> bool:
         """Whether every instance has a mask."""
-        return bool(len(self.masks)) and bool((self.masks != b'').all())
+        return len(self.labels) > 0 and bool((np.diff(self.masks_first) > 0).all())
+
+    def mask(self, row: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """Return the mask of an instance as (H, W) uint8, 0 or 1.
+
+        Args:
+            row: of the instance.
+            size: (height, width) of its image [px].
+        """
+        text = self.masks[slice(*self.masks_first[row : row + 2])].tobytes()
+        return decode_segmentation(json.loads(text), size)
 
 
 def read_labelled(images: Path, annotations: Path) -> LabelledImages:
@@ -77,17 +89,23 @@ def read_labelled(images: Path, annotations: Path) -> LabelledImages:
     rows = by_image(row for row in content['annotations'] if not row['iscrowd'])
     groups = [rows[image['id']] for image in content['images']]
     flat = [row for group in groups for row in group]
-    masks = [json.dumps(r['segmentation']) if r.get('segmentation') else '' for r in flat]
+    masks = [json.dumps(r['segmentation']).encode() if 'segmentation' in r else b'' for r in flat]
     return LabelledImages(
         folder=images,
         classes=tuple(category['name'] for category in categories),
         names=np.array([name.encode() for name in names]),
         sizes=np.array([[i['width'], i['height']] for i in content['images']], np.int32),
-        first=np.concatenate([[0], np.cumsum([len(group) for group in groups])]).astype(np.int64),
+        first=_starts(groups),
         labels=np.array([labels[r['category_id']] for r in flat], np.int64),
         boxes=xyxy_from_xywh([r['bbox'] for r in flat]).astype(np.float32),
-        masks=np.array(masks, dtype=np.bytes_),
+        masks=np.frombuffer(b''.join(masks), np.uint8),
+        masks_first=_starts(masks),
     )
+
+
+def _starts(parts: Sequence[Sized]) -> NDArray[np.int64]:
+    """Return where each part begins when they lie behind each other, and where the last ends."""
+    return np.cumsum([0, *map(len, parts)], dtype=np.int64)
 
 
 class TrainingSet(Dataset[Item]):
@@ -152,13 +170,16 @@ class TrainingSet(Dataset[Item]):
             size: (height, width) of the image [px].
         """
         row = self._row(key)
-        part = slice(*self.images.first[row : row + 2])
+        rows = range(*self.images.first[row : row + 2].tolist())
+        part = slice(rows.start, rows.stop)
         target = {
             'boxes': torch.from_numpy(self.images.boxes[part].copy()),
             'labels': torch.from_numpy(self.images.labels[part].copy()),
         }
         if self.masks:
-            target['masks'] = torch.from_numpy(_decode(self.images.masks[part], size))
+            masks = [self.images.mask(i, size) for i in rows]
+            shape = len(masks), *size
+            target['masks'] = torch.from_numpy(np.array(masks, np.uint8).reshape(shape))
         return self._change(key).target(target, size[1])
 
     def _row(self, key: int) -> int:
@@ -167,8 +188,3 @@ class TrainingSet(Dataset[Item]):
     def _change(self, key: int) -> Change:
         rng = np.random.default_rng([self.seed, self.variant(key), self._row(key)])
         return draw_change(self.augment, rng)
-
-
-def _decode(encoded: NDArray[np.bytes_], size: tuple[int, int]) -> NDArray[np.uint8]:
-    masks = [decode_segmentation(json.loads(e), size) for e in encoded]
-    return np.stack(masks) if masks else np.zeros((0, *size), np.uint8)

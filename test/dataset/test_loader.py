@@ -133,3 +133,15 @@ def test_colours_stay_without_jitter():
     changed = draw_change(AugmentConfig(), rng).image(image)
     assert changed.shape == image.shape
     assert not np.array_equal(changed, image)
+
+
+def test_one_long_mask_does_not_make_all_of_them_long(folder, tmp_path):
+    def change(rows):
+        x, y, w, h = rows[0]['bbox']
+        rows[0]['segmentation'] = [[x, y, x + w, y, x + w, y + h, x, y + h] + [x, y] * 100_000]
+        rows += [{**rows[1], 'id': 100 + number} for number in range(500)]
+
+    images = edited(folder, tmp_path, change)
+    assert images.masks.nbytes < 3 * (tmp_path / 'annotations.json').stat().st_size
+    _, target = TrainingSet(images, range(6), NONE, 0, masks=True)[0]
+    np.testing.assert_allclose(target['boxes'][0], box_of_mask(target['masks'][0].numpy() > 0))
