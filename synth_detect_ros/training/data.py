@@ -83,7 +83,7 @@ def _stored(config: TrainConfig) -> TrainingData:
         keys=partial(ShuffledKeys, len(data), config.seed),
         image_bytes=read_image(data.path(0)).nbytes,
         renders=False,
-        validation=Validation.of(config, folder, held_out),
+        validation=Validation.of(config, images.classes, folder, held_out),
         facts={
             'camera': dataset.get('camera'),
             'dataset': {'annotations_sha256': digest, 'images': len(images)},
@@ -131,7 +131,7 @@ def _generated(config: TrainConfig) -> TrainingData:
         keys=itertools.count,
         image_bytes=3 * math.prod(inputs.camera.size),
         renders=True,
-        validation=Validation.of(config, folder, range(held_out)),
+        validation=Validation.of(config, inputs.classes, folder, range(held_out)),
         facts={
             'camera': record['camera'],
             'dataset': {'synthesize': record['config'], 'inputs': record['inputs']},

@@ -19,7 +19,7 @@ from synth_detect_ros.dataset.coco import read_coco
 from synth_detect_ros.dataset.image_files import image_files, read_annotated
 from synth_detect_ros.detectors.detector import Detector, to_tensor
 from synth_detect_ros.evaluation.metrics import score
-from synth_detect_ros.evaluation.selection import select
+from synth_detect_ros.evaluation.selection import match_classes, select
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,16 +39,22 @@ class Validation:
     rows: Sequence[Mapping[str, Any]]
 
     @classmethod
-    def of(cls, config: TrainConfig, synthetic: Path, held_out: Sequence[int]) -> Validation:
+    def of(
+        cls, config: TrainConfig, classes: Sequence[str], synthetic: Path, held_out: Sequence[int]
+    ) -> Validation:
         """Take the real images of the configuration or, without, the held-out synthetic ones.
+
+        All of them are read once: a broken one would end the run when most of it is done.
 
         Args:
             config: `val_images`, `val_annotations` and `val_max_images` are read.
+            classes: that the detector will know.
             synthetic: data set.
             held_out: images of it that are not trained on.
 
         Raises:
-            DatasetError: the annotation file cannot be used, or an image is missing.
+            DatasetError: the annotation file cannot be used or knows none of the classes; or an
+                image is missing, broken or of another size.
         """
         if config.val_images:
             truth = read_coco(Path(config.val_annotations))
@@ -61,9 +67,12 @@ class Validation:
             rows = [truth['images'][i] for i in held_out]
         # Spread over the set, which may be a video.
         pick = np.linspace(0, len(rows) - 1, min(len(rows), config.val_max_images)).astype(int)
-        rows = [rows[i] for i in pick]
-        image_files(folder, [row['file_name'] for row in rows])
-        return cls(name, folder, truth, rows)
+        validation = cls(name, folder, truth, [rows[i] for i in pick])
+        match_classes(truth['categories'], classes)
+        image_files(folder, [row['file_name'] for row in validation.rows])
+        for row in validation.rows:
+            validation._read(row)
+        return validation
 
     def score(self, detector: Detector) -> dict[str, Any]:
         """Return the metrics of a detector, see `evaluation.metrics.score`; {} for no images."""

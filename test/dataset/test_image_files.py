@@ -124,6 +124,23 @@ def test_the_folder_that_is_given_may_be_a_link(tmp_path):
     assert len(image_files(tmp_path / 'images', ['000000.png'])) == 1
 
 
+@pytest.mark.parametrize('spoil', FAULTS)
+def test_training_refuses_them_for_validation_before_it_begins(tmp_path, spoil):
+    write_set(tmp_path / 'set')
+    write_set(tmp_path / 'real/set')
+    spoil(tmp_path / 'real/set/images/000003.png')
+    options = {
+        'val_images': str(tmp_path / 'real/set/images'),
+        'val_annotations': str(tmp_path / 'real/set/annotations.json'),
+    }
+    with pytest.raises(DatasetError, match=FAULTS[spoil]):
+        open_data(train_config(tmp_path / 'set', tmp_path / 'run', **options))
+    path = tmp_path / 'real/set/annotations.json'
+    path.write_text(path.read_text().replace('"red"', '"a"').replace('"green"', '"b"'))
+    with pytest.raises(DatasetError, match='the model knows red, green; the annotations hold a'):
+        open_data(train_config(tmp_path / 'set', tmp_path / 'run', **options))
+
+
 def test_nothing_to_learn_is_said_at_once(tmp_path, caplog):
     content = write_set(tmp_path / 'set')
     path = tmp_path / 'set/annotations.json'
