@@ -132,9 +132,12 @@ class TrainingSet(Dataset[Item]):
         *,
         masks: bool = False,
     ) -> None:
-        if masks and not images.has_masks:
+        bare = np.flatnonzero(np.diff(images.masks_first) == 0) if masks else ()
+        if len(bare):
+            name = images.names[np.searchsorted(images.first, bare[0], 'right') - 1].decode()
             raise DatasetError(
-                f'{images.folder}: has instances without masks; mask_rcnn needs them'
+                f'{images.folder}: {len(bare)} of {len(images.labels)} annotations have no mask, '
+                f'the first is one of {name}. Give all of them one, or train a detector of boxes.'
             )
         self.images = images
         self.indices = np.asarray(indices, np.int64)

@@ -145,3 +145,15 @@ def test_one_long_mask_does_not_make_all_of_them_long(folder, tmp_path):
     assert images.masks.nbytes < 3 * (tmp_path / 'annotations.json').stat().st_size
     _, target = TrainingSet(images, range(6), NONE, 0, masks=True)[0]
     np.testing.assert_allclose(target['boxes'][0], box_of_mask(target['masks'][0].numpy() > 0))
+
+
+def test_annotations_without_a_mask_are_counted_and_the_first_is_named(folder, tmp_path):
+    def change(rows):
+        rows[3]['segmentation'] = [[]]
+        del rows[4]['segmentation']
+        rows[2]['iscrowd'] = 1
+
+    images = edited(folder, tmp_path, change)
+    TrainingSet(images, range(6), NONE, 0)
+    with pytest.raises(DatasetError, match=r'2 of 5 annotations .* is one of 000003\.png'):
+        TrainingSet(images, range(6), NONE, 0, masks=True)
