@@ -1,7 +1,9 @@
-"""How much memory this process may still take."""
+"""How much memory this process may still take, and what it gives back."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,3 +24,14 @@ def available_memory() -> int | None:
         limit, used = ((GROUP / f'memory.{name}').read_text() for name in ('max', 'current'))
         known.append(max(int(limit) - int(used), 0))
     return min(known, default=None)
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system: the allocator keeps what lies between blocks in use.
+
+    For a moment when something large is gone for long; without glibc only Python's garbage goes.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+    if trim is not None:
+        trim(0)

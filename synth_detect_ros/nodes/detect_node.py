@@ -19,6 +19,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from synth_detect_ros.compute.memory import give_back_memory
 from synth_detect_ros.config import DetectConfig
 from synth_detect_ros.errors import MessageError, SynthDetectError
 from synth_detect_ros.images.depth import BitDepth
@@ -163,6 +164,7 @@ class DetectNode(LifecycleNode):
             self._outputs = None
         self._predictor = None
         self._fault = ''
+        give_back_memory()
 
     def _reconfigure(self, config: DetectConfig) -> None:
         if self._predictor is not None:
