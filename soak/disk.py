@@ -10,8 +10,11 @@ from soak.kills import BrokenPromiseError, Trial, last_line
 from soak.processes import CRASHED
 from soak.stages import Stage
 
-# Of a command, and of a function that a trial calls.
-_SENTENCE = re.compile(r'synth-detect: error: .*cannot be |.*StorageError: |.*FATAL.*cannot be ')
+# Of a command, of one of an experiment's in its log, and of a function that a trial calls.
+_SENTENCE = re.compile(
+    r'^(synth-detect: error: .*cannot be |/.* cannot be |.*StorageError: |.*FATAL.*cannot be )',
+    re.M,
+)
 
 
 def full_disk(stage: Stage, number: int, folder: Path) -> None:
@@ -30,10 +33,10 @@ def full_disk(stage: Stage, number: int, folder: Path) -> None:
         else:
             place = 1 + int(rng.random() * trial.facts['changes'])
             process = trial.start(plan=trial.plan('full', place))
-        status, said = process.wait(stage.patience), last_line(process)
-        # A library may have said something of its own before the sentence, which comes last.
-        if status and not (_SENTENCE.match(said) and status in (1, CRASHED)):
-            raise BrokenPromiseError(f'status {status} with no sentence: {said}')
+        status = process.wait(stage.patience)
+        # Libraries may say something of their own before and after.
+        if status and not (_SENTENCE.search(process.output) and status in (1, CRASHED)):
+            raise BrokenPromiseError(f'status {status} with no sentence: {last_line(process)}')
         trial.nothing_left()
         trial.intact()
         trial.finish()

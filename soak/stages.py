@@ -96,14 +96,17 @@ def _facts(path: Path) -> Any:
 # Training
 
 
+# In bfloat16, oneDNN rounds last bits of gradients differently from run to run.
+_FLOAT32 = {'amp': False}
+
+
 def _prepare_training(**values: Any) -> Callable[[Path], None]:
     def prepare(inputs: Path) -> None:
         weights = tiny.write_weights(inputs / 'weights.safetensors')
         if values['freeze'] != 'none':
             values['detector'] = {'weights': str(weights)}
         tiny.write_dataset(inputs / 'set', 8)
-        # In bfloat16, oneDNN rounds last bits of gradients differently from run to run.
-        common = dict(steps=6, checkpoint_every=1, val_every=3, workers=1, amp=False)
+        common = dict(steps=6, checkpoint_every=1, val_every=3, workers=1, **_FLOAT32)
         config = tiny.train_config(inputs / 'set', inputs / 'out', **common, **values)
         (inputs / 'train.yaml').write_text(to_yaml(config))
 
@@ -172,7 +175,13 @@ def _prepare_experiment(inputs: Path) -> None:
     real = {'name': 'room', 'images': 'real/images', 'annotations': 'real/annotations.json'}
     camera = {'name': 'cam', 'synthesize': {'objects': 'objects.yaml'}, 'real': [real]}
     small = {'steps': 3, 'freeze': 'none', 'workers': 0, 'val_share': 0.25, 'device': 'cpu'}
-    train = {**small, 'checkpoint_every': 1, 'log_every': 1, 'detector': tiny.TINY_DETECTOR}
+    train = {
+        **small,
+        **_FLOAT32,
+        'checkpoint_every': 1,
+        'log_every': 1,
+        'detector': tiny.TINY_DETECTOR,
+    }
     files = {
         'objects.yaml': {'objects': objects},
         'setup.yaml': {'cameras': [camera], 'train': train},
