@@ -20,7 +20,7 @@ class Reader:
     classes = ('box', 'cube')
     has_masks = False
 
-    def __init__(self, bundle, device, runtime):
+    def __init__(self, bundle, device, runtime, trust_code):
         assert device == runtime == 'auto'
 
     def detect(self, image, score_threshold=0.0):
