@@ -132,9 +132,9 @@ class TrainingSet(Dataset[Item]):
         *,
         masks: bool = False,
     ) -> None:
-        bare = np.flatnonzero(np.diff(images.masks_first) == 0) if masks else ()
-        if len(bare):
-            name = images.names[np.searchsorted(images.first, bare[0], 'right') - 1].decode()
+        bare = np.flatnonzero(np.diff(images.masks_first) == 0).tolist()
+        if masks and bare:
+            name = bytes(images.names[(images.first <= bare[0]).nonzero()[0][-1]]).decode()
             raise DatasetError(
                 f'{images.folder}: {len(bare)} of {len(images.labels)} annotations have no mask, '
                 f'the first is one of {name}. Give all of them one, or train a detector of boxes.'

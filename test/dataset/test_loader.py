@@ -120,12 +120,6 @@ def test_polygons_and_uncompressed_masks_are_understood(folder, tmp_path):
     assert data[1][1]['masks'].all()
 
 
-def test_masks_are_asked_for_but_missing(folder, tmp_path):
-    images = edited(folder, tmp_path, lambda rows: rows[0].pop('segmentation'))
-    with pytest.raises(DatasetError, match='without masks'):
-        TrainingSet(images, range(6), NONE, 0, masks=True)
-
-
 def test_colours_stay_without_jitter():
     image = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
     rng = np.random.default_rng(0)
