@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from synth_detect_ros.dataset.segmentations import checked_segmentation
-from synth_detect_ros.dataset.values import is_finite, is_whole, shown
+from synth_detect_ros.dataset.values import are_finite, is_finite, is_whole, shown
 from synth_detect_ros.documents import is_line
 from synth_detect_ros.errors import DatasetError, ImageLimitError
 from synth_detect_ros.files import check_size
@@ -117,7 +117,7 @@ def shows_something(row: Mapping[str, Any]) -> bool:
 
 
 def _are_finite(values: Any, count: int) -> bool:
-    return isinstance(values, list) and len(values) == count and all(map(is_finite, values))
+    return isinstance(values, list) and len(values) == count and are_finite(values)
 
 
 def _clipped(box: list[float], size: tuple[int, int]) -> list[float]:

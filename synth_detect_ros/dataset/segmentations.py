@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as rle
 
-from synth_detect_ros.dataset.values import is_finite, is_whole, shown
+from synth_detect_ros.dataset.values import are_finite, shown
 from synth_detect_ros.errors import DatasetError
 
 # Numbers of the smallest polygon.
@@ -74,7 +74,7 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> NDArray[np.
 def _polygon_area(polygon: Any, size: tuple[int, int], source: str) -> float:
     """Return what a polygon encloses [px^2]."""
     fits = isinstance(polygon, list) and len(polygon) >= _TRIANGLE and len(polygon) % 2 == 0
-    if not fits or not all(map(is_finite, polygon)):
+    if not fits or not are_finite(polygon):
         raise DatasetError(
             f'{source}: wanted polygons [x, y, x, y, x, y, ...] of at least three points, got '
             f'{shown(polygon)}'
@@ -102,7 +102,7 @@ def _checked_runs(
         )
     counts = mask.get('counts')
     runs = _unpacked(counts) if isinstance(counts, str) else counts
-    whole = isinstance(runs, list) and all(is_whole(run) and run >= 0 for run in runs)
+    whole = isinstance(runs, list) and set(map(type, runs)) == {int} and min(runs) >= 0
     if not isinstance(runs, list) or not whole or sum(runs) != width * height:
         raise DatasetError(
             f'{source}: wanted counts whose sum is {height} x {width}, got {shown(counts)}'
