@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from soak import shim
+from synth_detect_ros.compute.system_calls import follow_parent
 
 # Time that a child of a killed process has to notice [s].
 GRACE = 15.0
@@ -28,7 +29,7 @@ def adopt_orphans() -> None:
 
 
 class Process:
-    """A command that runs in a session of its own.
+    """A command that runs in a session of its own, at most as long as this process.
 
     Args:
         work: returns the exit status.
@@ -54,9 +55,10 @@ class Process:
         self._pipe, inner = os.pipe() if file_limit else (0, 0)
         if self._pipe:
             fcntl.fcntl(inner, fcntl.F_SETPIPE_SZ, _PIPE)
+        parent = os.getpid()
         self.pid = os.fork()
         if not self.pid:
-            _run(work, log, plan, environment or {}, (file_limit, inner))
+            _run(parent, work, log, plan, environment or {}, (file_limit, inner))
         if inner:
             os.close(inner)
 
@@ -107,6 +109,7 @@ class Process:
 
 
 def _run(
+    parent: int,
     work: Callable[[], int | None],
     log: Path,
     plan: shim.Plan | None,
@@ -116,6 +119,7 @@ def _run(
     """Be the process; never returns."""
     status = CRASHED
     try:
+        follow_parent(parent, signal.SIGKILL)
         os.setsid()
         file_limit, file = limit
         file = file or os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
