@@ -27,7 +27,7 @@ from typing import Any
 
 import generator_runs as runs
 from generator_runs import Run
-from report import Result, results_table, table, write_results
+from report import Result, report, table
 
 from synth_detect_ros.compute.core_assignment import ONE_THREAD
 
@@ -216,9 +216,7 @@ def main() -> None:
             soak(options)
             return
         results = compare(options)
-        print(results_table(results))
-        if options.json:
-            write_results(options.json, results)
+        report(results, options.json)
         if options.tables:
             tables(options)
 

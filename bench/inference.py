@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 import torch
 import yaml
-from report import Result, results_table, table, write_results
+from report import Result, report, table
 from torch import nn
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.ops import MultiScaleRoIAlign
@@ -298,9 +298,7 @@ def main() -> int:
         results = compare(bundle, options) + beside_ultralytics(bundle, options)
         if options.tables:
             print_tables(bundle, options)
-    print(results_table(results))
-    if options.json:
-        write_results(options.json, results)
+    report(results, options.json)
     return 0
 
 

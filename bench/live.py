@@ -33,7 +33,7 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import ExternalShutdownException
-from report import Result, results_table, table, write_results
+from report import Result, report, table
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
@@ -357,9 +357,7 @@ def main() -> int:
         return 1
     finally:
         rclpy.try_shutdown()
-    print(results_table(results))
-    if options.json:
-        write_results(options.json, results)
+    report(results, options.json)
     return 0
 
 

@@ -54,6 +54,13 @@ class Result:
         return mapping | {'ratio': round(self.ratio, 4)}
 
 
+def report(results: Sequence[Result], path: Path | None) -> None:
+    """Print results as a table, and write them to a file if one is given."""
+    print(results_table(results))
+    if path:
+        write_results(path, results)
+
+
 def write_results(path: Path, results: Iterable[Result]) -> None:
     """Write results as a JSON list."""
     path.parent.mkdir(parents=True, exist_ok=True)

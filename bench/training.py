@@ -27,7 +27,7 @@ import numpy as np
 import torch
 import torchvision
 from PIL import Image
-from report import Result, results_table, table, write_results
+from report import Result, report, table
 from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -329,9 +329,7 @@ def main() -> None:
         ours, peer = found.pop('ours'), found.pop('peer')
         name = EXTRACTORS[extractor]
         results.append(Result(name, ours, peer, 'images/s', 'torchvision loop', found))
-    print(results_table(results))
-    if args.json:
-        write_results(args.json, results)
+    report(results, args.json)
     if args.tables:
         print(table(('images', 's an epoch', 'GB of cache'), epochs((250, 1000, 4000), steps)))
 

@@ -23,7 +23,7 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from live import NAMESPACE, PROFILE, node_command, process
-from report import Result, results_table, write_results
+from report import Result, report
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -163,9 +163,7 @@ def main() -> int:
     )
     name = 'images_arrived_{}x{}'.format(*options.size)
     results = [Result(name, ours, peer, '%', 'best effort', {'runs': runs})]
-    print(results_table(results))
-    if options.json:
-        write_results(options.json, results)
+    report(results, options.json)
     return 0
 
 
