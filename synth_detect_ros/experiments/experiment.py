@@ -176,19 +176,17 @@ def run_cell(pool: ProcessPool, run: Run, tests: Tests) -> None:
         config = _test_of(run, name, test)
         scores = Path(config.json)
         if not read_record(scores) or (config.overlays and not Path(config.overlays).is_dir()):
-            pool.command('evaluate', config, scores.with_suffix(''))
+            # The file that the setup names is trusted, what became of it in between not.
+            extractor = run.train.detector.extractor
+            trust = str(read_own_code(extractor).file) if is_own(extractor) else ''
+            pool.command('evaluate', config.replace(trust_code=trust), scores.with_suffix(''))
 
 
 def _test_of(run: Run, name: str, test: EvaluateConfig) -> EvaluateConfig:
-    """Return how a run is scored; its files are named after what it is scored on.
-
-    The file that the setup names as its extractor is trusted, what became of it in between not.
-    """
-    extractor = run.train.detector.extractor
+    """Return how a run is scored; its files are named after what it is scored on."""
     files = run.folder / 'scores' / f'{slug(name)}-{digest(Path(test.annotations).parts[-3:])}'
     return test.replace(
         model=str(run.folder / 'bundle'),
-        trust_code=str(read_own_code(extractor).file) if is_own(extractor) else '',
         json=f'{files}.json',
         overlays=str(files / 'overlays') if test.worst else '',
     )
