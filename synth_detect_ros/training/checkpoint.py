@@ -75,7 +75,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         check_seal(path)
         yield
-    except OSError:
+    except (OSError, ConfigError):
         raise
     except Exception as error:  # zip, pickle and PyTorch raise their own kinds
         raise TrainingError(
@@ -189,12 +189,11 @@ def load_checkpoint(out: Path, detector: Detector, optimizer: torch.optim.Optimi
     with _readable(path):
         state = torch.load(path, map_location='cpu', weights_only=True)
         own_code = state.get('own_code')
-    if own_code and detector.own_code and own_code != detector.own_code.sha256:
-        raise ConfigError(
-            f'{detector.own_code.file} is not the code that the run in {out} began with (SHA-256 '
-            f'{own_code}). Restore it, or choose another out.'
-        )
-    with _readable(path):
+        if own_code and detector.own_code and own_code != detector.own_code.sha256:
+            raise ConfigError(
+                f'{detector.own_code.file} is not the code that the run in {out} began with '
+                f'(SHA-256 {own_code}). Restore it, or choose another out.'
+            )
         detector.load_state_dict(state['model'])
         optimizer.load_state_dict(state['optimizer'])
         progress = Progress(**state['progress'])

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import detector_config, write_bundle, write_weights
+from tiny import OWN_EXTRACTOR, detector_config, write_bundle, write_weights
 
 from synth_detect_ros.bundle import load_bundle
 from synth_detect_ros.detectors.extractors.build import build_extractor
@@ -10,20 +10,8 @@ from synth_detect_ros.detectors.extractors.weights import read_weights
 from synth_detect_ros.errors import ConfigError, WeightsError
 
 CHAINED = ('mobilenet_v2', 'efficientnet_lite0', 'resnet18')
-OWN = """
-import torch
-from torch import nn
-
-class Net(nn.Module):
-    out_channels, stride = 6, 16
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 6, 16, 16)
-    def forward(self, x):
-        return self.conv(x)
-
-def build():
-    return Net()
+OWN = f"""{OWN_EXTRACTOR}
+build = make
 
 def wrong():
     return nn.Identity()
