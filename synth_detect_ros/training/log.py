@@ -23,15 +23,16 @@ class RunLog:
     Args:
         folder: of the run.
         first_step: rows of later steps, left by an interrupted run, are dropped.
+        validated: whether that step was validated; otherwise its validation is made again.
 
     Raises:
         StorageError: something else stands where a file of the log belongs.
     """
 
-    def __init__(self, folder: Path, first_step: int) -> None:
+    def __init__(self, folder: Path, first_step: int, *, validated: bool) -> None:
         self._folder = folder
         _truncate(folder / 'log.csv', first_step)
-        _truncate(folder / 'validation.csv', first_step)
+        _truncate(folder / 'validation.csv', first_step if validated else first_step - 1)
         self._events = folder / 'tensorboard'
         with _written(self._events):
             self._board = SummaryWriter(str(self._events), purge_step=first_step or None)

@@ -129,7 +129,8 @@ def train(config: TrainConfig, report: Callable[[Progress], None] | None = None)
 
 def _train(config: TrainConfig, report: Callable[[Progress], None] | None) -> Path:
     run = _open_run(config)
-    with RunLog(run.out, run.progress.step) as log:
+    step, validated = run.progress.step, run.progress.validated
+    with RunLog(run.out, step, validated=validated == step) as log:
         try:
             with telling_of_lost_loaders():
                 _fit(run, log, report or (lambda _: None))
