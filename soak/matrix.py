@@ -92,7 +92,8 @@ def run_row(
     row: Row, results: Results, count: int, seconds: float, report: Callable[[str], None]
 ) -> None:
     """Make the tries of a row that are missing, as long as there is time."""
-    missing = [number for number in range(count) if number not in results.of(row)]
+    made = results.of(row)
+    missing = [number for number in range(count) if number not in made]
     folder = OUT / 'rows' / row.name.replace(' ', '_')
     folder.mkdir(parents=True, exist_ok=True)
     end, start, last = time.monotonic() + seconds, time.monotonic(), time.monotonic()
