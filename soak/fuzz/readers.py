@@ -136,7 +136,7 @@ def run(folder: Path, rng: Random) -> None:
     refuse_other_run(config)
     detector = build_detector(config.detector, tiny.CLASSES, load_weights=False)
     progress = load_checkpoint(out, detector, build_optimizer(config.optimizer, detector))
-    with RunLog(out, progress.step) as log:
+    with RunLog(out, progress.step, validated=False) as log:
         progress.share(config)
         log.step(3, 0.1, {'loss': 1.0}, 0.1)
         log.validation(3, {'bbox': {'AP': 0.5}})
