@@ -8,7 +8,7 @@ cell stand around its middle; they may reach beyond the image.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torchvision.ops import box_iou
@@ -22,9 +22,11 @@ NONE = -1
 
 # Scale, the root of a box's area over the shorter side of the image; and width over height.
 Shape = tuple[float, float]
+# Of the boxes of a cell, for each map.
+Shapes = tuple[tuple[Shape, ...], ...]
 
 
-def box_shapes(config: SSDConfig) -> list[list[Shape]]:
+def box_shapes(config: SSDConfig) -> Shapes:
     """Return scale and ratio of the boxes of a cell, for each map, finest first.
 
     Map k has the scale s_k, linear in k. One more square lies between the scales of this map and
@@ -38,11 +40,13 @@ def box_shapes(config: SSDConfig) -> list[list[Shape]]:
         shapes.append([*((scale, ratio) for ratio in config.ratios), square])
     if config.reduce_lowest:
         shapes[0] = [(SMALLEST, 1.0), (low, 2.0), (low, 0.5)]
-    return shapes
+    return tuple(map(tuple, shapes))
 
 
+@lru_cache(maxsize=8)
+@torch.inference_mode(mode=False)  # what is kept serves training, too
 def default_boxes(
-    shapes: Sequence[Sequence[Shape]], grids: Sequence[tuple[int, int]], size: tuple[int, int]
+    shapes: Shapes, grids: tuple[tuple[int, int], ...], size: tuple[int, int]
 ) -> torch.Tensor:
     """Return the default boxes of an image.
 

@@ -22,17 +22,15 @@ from synth_detect_ros.detectors.default_boxes import (
     hard_negatives,
     match,
 )
-from synth_detect_ros.detectors.detector import Detector, Found, Target
+from synth_detect_ros.detectors.detector import Found, Target
 from synth_detect_ros.detectors.extractors.build import build_extractor
 from synth_detect_ros.detectors.extractors.freezing import Stage
 from synth_detect_ros.detectors.extractors.own_code import OwnCode
+from synth_detect_ros.detectors.one_stage import MIN_SIDE, OneStage, Size
 from synth_detect_ros.detectors.ssd_layers import ExtraMaps, Predictors, flatten
 
-# Least side of a detection after clipping, as in torchvision's other detectors [px].
-MIN_SIDE = 1e-2
 
-
-class SSD(Detector):
+class SSD(OneStage):
     """A one-stage detector: each default box is scored and moved.
 
     Attributes:
@@ -72,32 +70,33 @@ class SSD(Detector):
             cells: (B, H_i, W_i, ...) of each map.
             size: (height, width) of the image, padding included [px].
         """
-        grids = [(c.shape[1], c.shape[2]) for c in cells]
+        grids = tuple((int(c.shape[1]), int(c.shape[2])) for c in cells)
         return default_boxes(self._shapes, grids, size).to(cells[0].device)
+
+    def raw_outputs(self, first: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Return the logits of each map, then the codes; see `Predictors`."""
+        logits, codes = self.head(self.neck(first))
+        return (*logits, *codes)
 
     def choose(
         self,
-        logits: torch.Tensor,
-        codes: torch.Tensor,
-        boxes: torch.Tensor,
-        size: tuple[int, int],
+        raw: Sequence[torch.Tensor],
+        padded: Size,
+        resized: Size,
+        score_threshold: float,
+        *,
+        masks: bool,
     ) -> Found:
-        """Return what is found in an image.
-
-        Args:
-            logits: (D, K + 1) of the default boxes.
-            codes: (D, 4).
-            boxes: (D, 4) default boxes, xyxy edges [px].
-            size: (height, width) of the resized image, without padding [px].
-        """
+        """Return what is found in one image; only boxes that may be kept are decoded."""
         config = self.config
+        logits, codes, boxes = (values[0] for values in self._split(raw, padded))
         scores = logits.float().softmax(dim=1)[:, 1:]
         best = scores.topk(min(config.candidates, len(scores)), dim=0)
-        kept = best.values > config.score_threshold
+        kept = (best.values > config.score_threshold) & (best.values >= score_threshold)
         values, chosen = best.values[kept], best.indices[kept]
         labels = torch.arange(1, scores.shape[1] + 1, device=scores.device).expand_as(kept)[kept]
         found = self._coder.decode_single(codes[chosen].float(), boxes[chosen])
-        found = clip_boxes_to_image(found, size)
+        found = clip_boxes_to_image(found, resized)
         large = remove_small_boxes(found, MIN_SIDE)
         found, values, labels = found[large], values[large], labels[large]
         best_first = batched_nms(found, values, labels, config.nms_iou)[: config.max_detections]
@@ -107,20 +106,20 @@ class SSD(Detector):
             'labels': labels[best_first],
         }
 
-    def _predict(
-        self, batch: ImageList, first: Sequence[torch.Tensor]
+    def _split(
+        self, raw: Sequence[torch.Tensor], padded: Size
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return (B, D, K + 1) logits, (B, D, 4) codes and the (D, 4) default boxes."""
-        logits, codes = self.head(self.neck(first))
-        height, width = batch.tensors.shape[-2:]
-        boxes = self.boxes(logits, (height, width))
-        return flatten(logits, self.head.num_classes), flatten(codes, 4), boxes
+        """Return (B, D, K + 1) logits, (B, D, 4) codes and the (1, D, 4) default boxes."""
+        logits, codes = raw[: len(raw) // 2], raw[len(raw) // 2 :]
+        boxes = self.boxes(logits, padded)
+        return flatten(logits, self.head.num_classes), flatten(codes, 4), boxes[None]
 
     def _losses(
         self, batch: ImageList, first: Sequence[torch.Tensor], targets: Sequence[Target]
     ) -> dict[str, torch.Tensor]:
-        logits, codes, boxes = self._predict(batch, first)
-        labels, wanted = self._assign(boxes, targets)
+        padded = (int(batch.tensors.shape[-2]), int(batch.tensors.shape[-1]))
+        logits, codes, boxes = self._split(self.raw_outputs(first), padded)
+        labels, wanted = self._assign(boxes[0], targets)
         return multibox_loss(logits.float(), codes.float(), labels, wanted, self.config)
 
     def _assign(
@@ -137,11 +136,6 @@ class SSD(Detector):
             objects = target['boxes'][matches[positive]]
             codes.append(self._coder.encode_single(objects, boxes[positive]))
         return torch.stack(labels), torch.cat(codes)
-
-    def _find(self, batch: ImageList, first: Sequence[torch.Tensor]) -> list[Found]:
-        logits, codes, boxes = self._predict(batch, first)
-        images = zip(logits, codes, batch.image_sizes, strict=True)
-        return [self.choose(scores, moves, boxes, size) for scores, moves, size in images]
 
 
 def multibox_loss(

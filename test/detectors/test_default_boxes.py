@@ -14,7 +14,7 @@ from synth_detect_ros.detectors.default_boxes import (
     match,
 )
 
-GRIDS = [(19, 19), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]
+GRIDS = ((19, 19), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1))
 
 
 def slow_boxes(config, grids, height, width):
@@ -42,7 +42,7 @@ def slow_boxes(config, grids, height, width):
 @pytest.mark.parametrize('reduce_lowest', [True, False])
 @pytest.mark.parametrize(
     ('height', 'width', 'grids'),
-    [(300, 300, GRIDS), (96, 140, [(6, 9), (3, 5), (2, 3), (1, 2), (1, 1), (1, 1)])],
+    [(300, 300, GRIDS), (96, 140, ((6, 9), (3, 5), (2, 3), (1, 2), (1, 1), (1, 1)))],
 )
 def test_boxes_are_those_of_the_formulas(height, width, grids, reduce_lowest):
     config = SSDConfig(reduce_lowest=reduce_lowest)
@@ -57,7 +57,7 @@ def test_image_of_300_px_has_the_1917_boxes_of_the_toolchain():
 
 def test_box_of_one_cell_is_the_cell_in_edge_coordinates():
     # A map of stride 16 and a square as large as its cells: pixels 16 to 31 are [16, 32).
-    boxes = default_boxes([[(16 / 64, 1.0)]], [(4, 6)], (64, 96))
+    boxes = default_boxes((((16 / 64, 1.0),),), ((4, 6),), (64, 96))
     assert boxes[7].tolist() == [16, 16, 32, 32]
     assert boxes[1].tolist() == [16, 0, 32, 16]
 

@@ -180,11 +180,16 @@ def test_images_of_a_batch_do_not_influence_each_other():
 
 def test_code_of_zero_is_the_default_box_itself():
     detector = build(score_threshold=0.5, nms_iou=1.0).eval()
-    boxes = torch.tensor([[0.0, 0, 20, 20], [10, 10, 40, 50], [-30, 0, -10, 9]])
-    logits = torch.tensor([[0.0, 9, 0], [0, 0, 8], [0, 10, 0]])
-    found = detector.choose(logits, torch.zeros(3, 4), boxes, (30, 60))
+    raw = [torch.zeros_like(r) for r in detector.raw_outputs(detector.features(images(1)[0])[0])]
+    raw[1][0, 1, 2, 2 * 3 + 1] = 9.0  # class 1 of box 2
+    raw[1][0, 0, 0, 3 * 3 + 2] = 8.0  # class 2 of box 3
+    found = detector.choose(raw, (HEIGHT, WIDTH), (HEIGHT - 30, WIDTH), 0.0, masks=False)
+    boxes = detector.boxes(raw[: len(raw) // 2], (HEIGHT, WIDTH))
+    first, columns = raw[0].shape[1] * raw[0].shape[2] * 3, raw[1].shape[2]
+    wanted = boxes[[first + (columns + 2) * 6 + 2, first + 3]].clamp(min=0)
+    wanted = wanted.minimum(torch.tensor([WIDTH, HEIGHT - 30, WIDTH, HEIGHT - 30.0]))
     assert found['labels'].tolist() == [1, 2]
-    assert found['boxes'].tolist() == [[0, 0, 20, 20], [10, 10, 40, 30]]
+    torch.testing.assert_close(found['boxes'], wanted)
 
 
 def test_frozen_extractor_stays_and_the_rest_trains(tmp_path):
