@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names once more, for editors and type checkers; a test compares them
     from synth_detect_ros.bundle import load_bundle as load_bundle
+    from synth_detect_ros.config import DenseConfig as DenseConfig
     from synth_detect_ros.config import EvaluateConfig as EvaluateConfig
     from synth_detect_ros.config import FasterRCNNConfig as FasterRCNNConfig
     from synth_detect_ros.config import MaskRCNNConfig as MaskRCNNConfig
@@ -44,7 +45,7 @@ _PUBLIC = {
     'bundle': ('load_bundle',),
     'config': (
         *('SynthesizeConfig', 'TrainConfig', 'EvaluateConfig'),
-        *('FasterRCNNConfig', 'MaskRCNNConfig', 'RFCNConfig', 'SSDConfig'),
+        *('FasterRCNNConfig', 'MaskRCNNConfig', 'RFCNConfig', 'SSDConfig', 'DenseConfig'),
     ),
     'config.options': ('read_config',),
     'dataset.backgrounds': ('BackgroundSet', 'read_background_set'),

@@ -37,6 +37,8 @@ TINY_SSD: dict[str, Any] = {
     'extra_channels': [32],
 }
 
+TINY_DENSE: dict[str, Any] = {'architecture': 'dense', 'channels': 16, 'convs': 1}
+
 
 def write_dataset(folder: Path, count: int = 8, seed: int = 0) -> Path:
     """Write a COCO data set of coloured rectangles on noise, in the layout of a synthetic set."""
@@ -89,6 +91,8 @@ def tiny_detector(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return options over those of a tiny network of the same architecture."""
     if values.get('architecture') == 'ssd':
         return merge({'weights': 'none', 'min_side': HEIGHT}, TINY_SSD, values)
+    if values.get('architecture') == 'dense':
+        return merge({'weights': 'none', 'min_side': HEIGHT}, TINY_DENSE, values)
     return merge(TINY_DETECTOR, values)
 
 

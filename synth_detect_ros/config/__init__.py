@@ -13,6 +13,7 @@ from synth_detect_ros.config.data import (
     ReplayConfig,
 )
 from synth_detect_ros.config.detectors import (
+    DenseConfig,
     DetectorConfig,
     FasterRCNNConfig,
     MaskRCNNConfig,
@@ -54,6 +55,7 @@ __all__ = [
     'CacheConfig',
     'CaptureConfig',
     'ComposeConfig',
+    'DenseConfig',
     'DetectConfig',
     'DetectorConfig',
     'EvaluateConfig',

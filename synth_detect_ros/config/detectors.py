@@ -19,7 +19,7 @@ from synth_detect_ros.config.renamed import renamed_in, translate
 from synth_detect_ros.config.rules import groups_of, option
 from synth_detect_ros.errors import ConfigError
 
-ARCHITECTURE = 'faster_rcnn, mask_rcnn, rfcn or ssd; each has options of its own'
+ARCHITECTURE = 'faster_rcnn, mask_rcnn, rfcn, ssd or dense; each has options of its own'
 
 
 class TwoStageConfig(NetworkConfig):
@@ -61,6 +61,11 @@ class MaskRCNNConfig(RCNNConfig):
 
     architecture: Literal['mask_rcnn'] = option('mask_rcnn', ARCHITECTURE)
     mask_weight: float = option(1.0, 'weight of the loss of the masks', low=0)
+
+    @property
+    def has_masks(self) -> bool:
+        """Always."""
+        return True
 
 
 class RFCNConfig(TwoStageConfig):
@@ -131,8 +136,64 @@ class SSDConfig(NetworkConfig):
         return self
 
 
+class DenseConfig(NetworkConfig):
+    """One stage without anchors: every cell of a pyramid says what lies around it.
+
+    Losses of Li et al. 2020 (GFL), cells chosen as in Feng et al. 2021 (TOOD), masks of Bolya et
+    al. 2019 (YOLACT).
+    """
+
+    architecture: Literal['dense'] = option('dense', ARCHITECTURE)
+    neck: Literal['pan'] = option(
+        'pan', 'what joins extractor and head: a pyramid from coarse to fine and back'
+    )
+    finest_stride: int = option(
+        8, 'stride of the finest map of the pyramid', unit='px', low=4, high=16
+    )
+    convs: int = option(
+        2, 'convolutions before the class scores, and as many before the boxes', low=0, high=8
+    )
+    kernel: int = option(3, 'side of the convolutions: 3, 5 or 7', unit='cells', low=3, high=7)
+    separable: bool = option(
+        False,
+        'each convolution in two, over space and over channels: fewer sums, more memory traffic',
+    )
+    bins: int = option(
+        16, 'the sides of a box lie at most this many strides from the middle of the cell', low=4,
+        high=64,
+    )  # fmt: skip
+    cells: int = option(
+        13, 'cells that learn an object at most: those whose score and box fit it best', low=1
+    )
+    powers: tuple[float, ...] = option(
+        (1.0, 6.0), 'exponents of score and overlap in what is best', low=0, high=20
+    )
+    class_weight: float = option(1.0, 'weight of the loss of the classes', low=0)
+    box_weight: float = option(2.0, 'weight of the loss of the boxes', low=0)
+    distance_weight: float = option(
+        0.5, 'weight of the loss of the distributions over distances', low=0
+    )
+    candidates: int = option(300, 'best cells that may become detections', low=1, high=100_000)
+    masks: bool = option(False, 'masks of what is found')
+    prototypes: int = option(32, 'images that masks are sums of', low=4, high=256)
+    mask_weight: float = option(1.0, 'weight of the loss of the masks', low=0)
+
+    @property
+    def has_masks(self) -> bool:
+        """See `masks`."""
+        return self.masks
+
+    @model_validator(mode='after')
+    def _fits_cells(self) -> DenseConfig:
+        if self.kernel % 2 == 0:
+            raise ConfigError(f'kernel: {self.kernel} has no centre. Choose 3, 5 or 7.')
+        if len(self.powers) != 2:
+            raise ConfigError(f'powers: wanted [of score, of overlap], got {list(self.powers)}')
+        return self
+
+
 # Told apart by `architecture`; the first one where it is not given.
-DetectorConfig = FasterRCNNConfig | MaskRCNNConfig | RFCNConfig | SSDConfig
+DetectorConfig = FasterRCNNConfig | MaskRCNNConfig | RFCNConfig | SSDConfig | DenseConfig
 for _cls in groups_of(DetectorConfig):
     _cls.renamed = renamed_in(groups_of(DetectorConfig), _cls)  # type: ignore[attr-defined]
 

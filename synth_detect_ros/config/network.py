@@ -57,6 +57,11 @@ class NetworkConfig(Options):
     nms_iou: float = option(0.5, 'overlap at which the weaker detection is dropped', low=0, high=1)
     max_detections: int = option(100, 'detections kept an image', low=1, high=10000)
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether detections come with masks."""
+        return False
+
     @model_validator(mode='after')
     def _fits_image(self) -> NetworkConfig:
         if self.fixed_size is not None and len(self.fixed_size) != 2:

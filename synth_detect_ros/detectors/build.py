@@ -10,6 +10,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from synth_detect_ros.compute.memory import available_memory
 from synth_detect_ros.config import DetectorConfig
+from synth_detect_ros.detectors.dense.dense import Dense
 from synth_detect_ros.detectors.detector import Detector
 from synth_detect_ros.detectors.extractors.own_code import OwnCode
 from synth_detect_ros.detectors.rcnn import RCNN
@@ -24,6 +25,7 @@ DETECTORS: dict[str, Callable[..., Detector]] = {
     'mask_rcnn': RCNN,
     'rfcn': RCNN,
     'ssd': SSD,
+    'dense': Dense,
 }
 
 

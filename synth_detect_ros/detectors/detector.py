@@ -111,7 +111,7 @@ class Detector(nn.Module, ABC):
     @property
     def has_masks(self) -> bool:
         """Whether detections come with masks."""
-        return False
+        return self.config.has_masks
 
     @abstractmethod
     def _losses(

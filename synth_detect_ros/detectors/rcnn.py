@@ -59,11 +59,6 @@ class RCNN(Detector):
         """What the extractor does with the whole image."""
         return self.neck.first_stage
 
-    @property
-    def has_masks(self) -> bool:
-        """Whether detections come with masks."""
-        return bool(self.roi_heads.has_mask())
-
     def _losses(
         self, batch: ImageList, first: Sequence[torch.Tensor], targets: Sequence[Target]
     ) -> dict[str, torch.Tensor]:

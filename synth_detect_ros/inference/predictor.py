@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from synth_detect_ros.bundle import load_bundle
+from synth_detect_ros.detectors.dense.dense import Dense
 from synth_detect_ros.detectors.detector import Detector, Found
 from synth_detect_ros.detectors.rcnn import RCNN
 from synth_detect_ros.detectors.ssd import SSD
@@ -31,6 +32,7 @@ from synth_detect_ros.structures import Detections
 FAST_PATHS: dict[type[Detector], Callable[..., FastPath[Any]]] = {
     RCNN: TwoStagePath,
     SSD: OneStagePath,
+    Dense: OneStagePath,
 }
 
 

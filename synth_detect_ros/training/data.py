@@ -73,7 +73,7 @@ def _stored(config: TrainConfig) -> TrainingData:
     images = read_labelled(folder / 'images', folder / 'annotations.json')
     own, held_out = split(len(images), config.val_share)
     _check_learnable(images, len(own))
-    masks = config.detector.architecture == 'mask_rcnn'
+    masks = config.detector.has_masks
     data = TrainingSet(images, own, config.augment, config.seed, masks=masks)
     dataset = read_info(folder) if (folder / INFO_FILE).is_file() else {}
     digest = hashlib.sha256((folder / 'annotations.json').read_bytes()).hexdigest()
@@ -123,7 +123,7 @@ def _generated(config: TrainConfig) -> TrainingData:
     if held_out:
         logger.info('rendering %d images to validate on: %s', held_out, folder)
         synthesize(options.replace(out=str(folder), count=held_out))
-    masks = config.detector.architecture == 'mask_rcnn'
+    masks = config.detector.has_masks
     data = GeneratedSet(options, inputs, held_out, config.augment, config.seed, masks=masks)
     return TrainingData(
         classes=inputs.classes,

@@ -9,7 +9,7 @@ from synth_detect_ros.config.options import read_config
 from synth_detect_ros.errors import ConfigError
 
 
-@pytest.mark.parametrize('name', ['fast_cpu', 'fast_gpu'])
+@pytest.mark.parametrize('name', ['fast_cpu', 'fast_gpu', 'dense_cpu'])
 def test_named_preset_is_the_file(name):
     args = build_parser().parse_args(['train', '--config', name, '--steps', '7'])
     config = config_of(args)
@@ -23,7 +23,7 @@ def test_preset_follows_the_device():
 
 
 def test_unknown_preset_lists_those_there_are():
-    with pytest.raises(ConfigError, match='Choose one of fast_cpu, fast_gpu'):
+    with pytest.raises(ConfigError, match='Choose one of dense_cpu, fast_cpu, fast_gpu'):
         presets.preset_path('heavy')
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import CLASSES, TINY_SSD, detector_config
+from tiny import CLASSES, TINY_DENSE, TINY_SSD, detector_config
 
 from synth_detect_ros.bundle import load_bundle, save_bundle
 from synth_detect_ros.detectors.build import build_detector
@@ -25,6 +25,8 @@ NETWORKS = [
     {'fixed_size': [150, 70]},
     TINY_SSD,
     {**TINY_SSD, 'extractor': 'resnet18', 'fixed_size': [100, 90], 'candidates': 30},
+    TINY_DENSE,
+    {**TINY_DENSE, 'masks': True, 'separable': True, 'kernel': 5, 'finest_stride': 16},
     {
         'box_head': {'roi_size': 10, 'roi_pool': 2},
         'rpn': {'channels': 12, 'coder': [10, 10, 5, 5]},
@@ -48,6 +50,8 @@ def scores_of(detector):
         return [detector.region_maps.maps.weight[: (len(CLASSES) + 1) * 9]]
     if detector.config.architecture == 'ssd':
         return [layer.weight for layer in detector.head.logits]
+    if detector.config.architecture == 'dense':
+        return [detector.head.logits.weight]
     return [detector.roi_heads.box_predictor.cls_score.weight]
 
 
@@ -112,8 +116,8 @@ def test_masks_are_made_only_when_wanted(bundle, monkeypatch):
 
 
 def test_fewer_proposals_are_the_best_ones(bundle, detector):
-    if detector.config.architecture == 'ssd':
-        pytest.skip('it proposes nothing, see test_ssd.py')
+    if detector.config.architecture in ('ssd', 'dense'):
+        pytest.skip('it proposes nothing')
     fast = predictor(bundle)
     fast.keep_proposals(1)
     assert len(fast.detect(image(96, 128))) <= len(CLASSES)

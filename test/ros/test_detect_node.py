@@ -35,14 +35,16 @@ SMALL = {
     'mask_rcnn': {'channels': 8, 'box_head': {'convs': 1, 'channels': 16}},
     'rfcn': {'box_head': {'channels': 16}},
     'ssd': {'fixed_size': (96, 64), 'convs': 0, 'extra_channels': (32,)},
+    'dense': {'channels': 8, 'convs': 0, 'masks': True},
 }
+ONE_STAGE = ('ssd', 'dense')
 
 
 def write_small_bundle(architecture, folder):
     """Write a bundle whose network is as small as it gets."""
     torch.manual_seed(0)
     options = dict(architecture=architecture, weights='none', min_side=64, score_threshold=0.0)
-    if architecture != 'ssd':
+    if architecture not in ONE_STAGE:
         options['rpn'] = {'proposals': 20}
     config = build(DetectorConfig, {**options, **SMALL[architecture]})
     detector = build_detector(config, ['box', 'cube'], load_weights=False)
@@ -128,7 +130,7 @@ def set_proposals(graph, count):
     return set_parameter(graph, 'proposals', value)
 
 
-@pytest.mark.parametrize('architecture', ['faster_rcnn', 'rfcn', 'ssd'])
+@pytest.mark.parametrize('architecture', ['faster_rcnn', 'rfcn', 'ssd', 'dense'])
 def test_other_detectors_run_live_too(graph, scene, architecture, tmp_path):
     model = write_small_bundle(architecture, tmp_path)
     frames = [scene(seed) for seed in range(3)]
@@ -152,7 +154,7 @@ def test_other_detectors_run_live_too(graph, scene, architecture, tmp_path):
     assert value(diagnostics, 'broken') == 0
 
     answer = set_proposals(graph, 5)
-    assert answer.successful == (architecture != 'ssd')
+    assert answer.successful == (architecture not in ONE_STAGE)
     assert answer.successful or 'has one stage' in answer.reason
     assert set_proposals(graph, 0).successful
     assert node.interrupt() == 0, node.output

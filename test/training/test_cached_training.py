@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from tiny import (
     CLASSES,
     OWN_EXTRACTOR,
+    TINY_DENSE,
     TINY_SSD,
     detector_config,
     train_config,
@@ -63,6 +64,7 @@ def losses_of(config):
         {'architecture': 'mask_rcnn'},
         {'architecture': 'mask_rcnn', 'fixed_size': [80, 112]},
         {**TINY_SSD, 'extractor': 'resnet18', 'fixed_size': [100, 90]},
+        {**TINY_DENSE, 'masks': True, 'extractor': 'resnet18'},
     ],
 )
 def test_losses_are_those_without_cache(dataset, tmp_path, weights, detector):

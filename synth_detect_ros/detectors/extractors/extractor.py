@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from synth_detect_ros.config import NetworkConfig, RCNNConfig, RFCNConfig
+from synth_detect_ros.config import DenseConfig, NetworkConfig, RCNNConfig, RFCNConfig
 from synth_detect_ros.detectors.extractors.freezing import Stage
 from synth_detect_ros.detectors.extractors.own_code import OwnCode
 from synth_detect_ros.errors import ConfigError
@@ -68,6 +68,9 @@ def neck_strides(config: NetworkConfig, strides: Sequence[int]) -> list[int]:
     elif isinstance(config, RCNNConfig | RFCNConfig):
         chosen = [s for s in strides if s <= config.c4_stride][-1:]
         wanted = f'c4 needs a map of at most {config.c4_stride}'
+    elif isinstance(config, DenseConfig):
+        chosen, least = [s for s in strides if s >= config.finest_stride], 2
+        wanted = f'a pyramid needs two maps of {config.finest_stride} or more'
     else:
         chosen = [s for s in SSD_STRIDES if s in strides and SSD_STRIDES[0] in strides]
         wanted = f'extra needs one of {SSD_STRIDES[0]}'
