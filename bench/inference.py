@@ -1,4 +1,4 @@
-"""Measure detection against torchvision eager and an ultralytics network of like size.
+"""Measure detection against torchvision eager.
 
     python bench/inference.py --model run/bundle --source real/cookie_box/images --json FILE
 
@@ -50,7 +50,6 @@ PROPOSALS = (300, 200, 100, 50)
 FRAMES = 12
 # Detections below are not compared: what hardly passes the threshold may not on the other side.
 CONFIDENT = 0.1
-ULTRALYTICS = 'yolo11s'
 Detect = Callable[[np.ndarray], Detections]
 
 
@@ -103,7 +102,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         '--runtimes', nargs='*', default=['auto', 'torch', 'openvino', 'onnxruntime']
     )
-    parser.add_argument('--peers-python', help='interpreter that has ultralytics')
     parser.add_argument('--tables', action='store_true', help='latency by resolution, proposals')
     parser.add_argument('--quick', action='store_true', help='short run: does it work?')
     parser.add_argument('--json', type=Path, help='file for the results')
@@ -210,30 +208,6 @@ def compare(bundle: Path, options: argparse.Namespace) -> list[Result]:
     return results
 
 
-def beside_ultralytics(bundle: Path, options: argparse.Namespace) -> list[Result]:
-    """Compare with an ultralytics network in a process of its own."""
-    if not options.peers_python:
-        print('skipped: ultralytics; --peers-python PATH names an interpreter that has it')
-        return []
-    script = Path(__file__).with_name('ultralytics_peer.py')
-    command = [options.peers_python, str(script), '--network', ULTRALYTICS]
-    command += ['--width', str(SIZE[0]), '--height', str(SIZE[1])]
-    command += ['--threads', str(torch.get_num_threads())]
-    images = frames(options.source, SIZE)[:5]
-    predictor = Predictor(bundle, 'cpu', options.threads)
-    predictor.detect(images[0])
-    ours = turn(predictor.detect, images)
-    try:
-        seconds, version = turns_with(command, ours, options.rounds)
-    except (ConfigError, OSError) as error:
-        print(f'skipped: {options.peers_python} cannot run ultralytics: {error}')
-        return []
-    name = f'{ULTRALYTICS}, network alone, ultralytics {version}'
-    return [
-        Result(f'{NAME}_ultralytics', 1 / seconds['ours'], 1 / seconds['peer'], 'images/s', name)
-    ]
-
-
 def turns_with(
     command: list[str], ours: Callable[[], float], rounds: int
 ) -> tuple[dict[str, float], str]:
@@ -295,7 +269,7 @@ def main() -> int:
         if bundle is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             bundle = scratch_bundle(Path(folder), options.weights)
-        results = compare(bundle, options) + beside_ultralytics(bundle, options)
+        results = compare(bundle, options)
         if options.tables:
             print_tables(bundle, options)
     report(results, options.json)

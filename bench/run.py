@@ -30,6 +30,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--weights', type=Path, required=True, help='folder of extractor weights')
     parser.add_argument('--peer', type=Path, required=True, help='plain_pyrender.py')
     parser.add_argument('--model', type=Path, help='bundle; default: a quickly trained one')
+    parser.add_argument('--fast-model', type=Path, help='the same of the preset dense_cpu')
     parser.add_argument('--peers-python', type=Path, help='interpreter that has the heavy peers')
     parser.add_argument('--only', nargs='*', help='benchmarks to run; default: all')
     parser.add_argument('--quick', action='store_true', help='short runs: does it work?')
@@ -42,11 +43,22 @@ def synth_detect(*words: object) -> None:
     subprocess.run([sys.executable, '-c', code, *map(str, words)], check=True)
 
 
-def quick_model(data: Path, weights: Path, folder: Path) -> Path:
-    """Return the bundle of a detector of the preset fast_cpu, trained for a minute or two."""
-    bundle = folder / 'run' / 'bundle'
-    if bundle.is_dir():
-        return bundle
+def quick_model(data: Path, weights: Path, folder: Path, preset: str) -> Path:
+    """Return the bundle of a detector of a preset, trained for a minute or two."""
+    out = folder / preset
+    if (out / 'bundle').is_dir():
+        return out / 'bundle'
+    if not (folder / 'dataset').is_dir():
+        quick_dataset(data, folder)
+    synth_detect(
+        'train', '--config', preset, '--dataset', folder / 'dataset', '--out', out,
+        '--steps', MODEL_STEPS, '--set', f'detector.weights={weights / WEIGHTS_FILE}',
+    )  # fmt: skip
+    return out / 'bundle'
+
+
+def quick_dataset(data: Path, folder: Path) -> None:
+    """Render some images of a box over real backgrounds."""
     folder.mkdir(parents=True, exist_ok=True)
     mesh = data.resolve() / REAL / 'model' / 'cookiebox.obj'
     objects = {'objects': [{'name': 'cookie_box', 'mesh': str(mesh), 'unit': 'm'}]}
@@ -55,24 +67,25 @@ def quick_model(data: Path, weights: Path, folder: Path) -> Path:
         'synthesize', '--objects', folder / 'objects.yaml', '--out', folder / 'dataset',
         '--backgrounds', data / 'backgrounds' / 'xtion_tabletop', '--count', MODEL_IMAGES,
     )  # fmt: skip
-    synth_detect(
-        'train', '--config', 'fast_cpu', '--dataset', folder / 'dataset', '--out', folder / 'run',
-        '--steps', MODEL_STEPS, '--set', f'detector.weights={weights / WEIGHTS_FILE}',
-    )  # fmt: skip
-    return bundle
 
 
 def commands(options: argparse.Namespace) -> dict[str, list[object]]:
     """Return the arguments of each benchmark's script."""
     peers = ['--peers-python', options.peers_python] if options.peers_python else []
     live: list[object] = []
-    if not options.only or {'inference', 'live', 'transport'} & set(options.only):
-        model = options.model or quick_model(options.data, options.weights, OUT / 'model')
-        live = ['--model', model, '--source', options.data / REAL / 'images']
+    fast: list[object] = []
+    wanted = set(options.only or ('inference', 'live', 'transport', 'fast'))
+    source, given = options.data / REAL / 'images', (options.data, options.weights, OUT / 'model')
+    if {'inference', 'live', 'transport'} & wanted:
+        live = ['--model', options.model or quick_model(*given, 'fast_cpu'), '--source', source]
+    if 'fast' in wanted:
+        fast = ['--model', options.fast_model or quick_model(*given, 'dense_cpu')]
+        fast += ['--source', source, *peers]
     return {
         'generator': ['--data', options.data, '--peer', options.peer, *peers],
         'training': [],
-        'inference': [*live, *peers],
+        'inference': live,
+        'fast': fast,
         'live': [*live, '--camera', options.data / REAL / 'camera.yaml'],
         'transport': live[:2],
     }

@@ -1,6 +1,6 @@
 """Time an ultralytics network with random weights; run by the interpreter that has ultralytics.
 
-    python bench/ultralytics_peer.py --network yolo11s --height 480 --width 640 --images 8
+    python bench/ultralytics_peer.py --network yolo11n --runtime openvino --height 480 --width 640
 
 Architecture only: what it finds means nothing, what it takes does. Prints JSON. Reads a line
 before each turn and answers with a line, so that turns can alternate with another process.
@@ -15,9 +15,26 @@ import sys
 import time
 
 
+def in_openvino(network, image, threads):
+    """Return a function that computes a network as `yolo export format=openvino` would have it."""
+    import openvino  # noqa: PLC0415
+
+    network.model[-1].export, network.model[-1].format = True, 'openvino'
+    network(image)
+    model = openvino.convert_model(network, example_input=image)
+    hints = {
+        'PERFORMANCE_HINT': 'LATENCY',
+        'INFERENCE_NUM_THREADS': threads,
+        'INFERENCE_PRECISION_HINT': 'f32',
+    }
+    request = openvino.Core().compile_model(model, 'CPU', hints).create_infer_request()
+    return lambda x: request.infer([x.numpy()], share_inputs=True, share_outputs=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--network', default='yolo11s', help='name of its YAML')
+    parser.add_argument('--network', default='yolo11n', help='name of its YAML')
+    parser.add_argument('--runtime', choices=['torch', 'openvino'], default='torch')
     parser.add_argument('--height', type=int, default=480)
     parser.add_argument('--width', type=int, default=640)
     parser.add_argument('--images', type=int, default=8, help='of a turn')
@@ -33,6 +50,8 @@ def main() -> None:
     network = YOLO(f'{options.network}.yaml').model.eval().fuse()
     image = torch.rand(1, 3, options.height, options.width)
     with torch.inference_mode():
+        if options.runtime == 'openvino':
+            network = in_openvino(network, image, options.threads)
         network(image)
         for _ in sys.stdin:
             times = []
