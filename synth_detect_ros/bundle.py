@@ -8,6 +8,7 @@ the user's, it lies beside them as `extractor.py`, and runs only for who names i
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -35,6 +36,7 @@ from synth_detect_ros.folders import folder_before, whole_folder
 FORMAT = 3
 WEIGHTS, MODEL, SUMS = 'weights.safetensors', 'model.yaml', 'SHA256SUMS'
 CODE = 'extractor.py'
+INT8 = 'int8.xml'  # the dense part in 8-bit integers, for OpenVINO; its weights are in int8.bin
 # A bundle may be replaced while it is read, hardly so often.
 TRIES = 5
 
@@ -66,9 +68,38 @@ def save_bundle(folder: Path, detector: Detector, facts: Mapping[str, Any]) -> P
             info['code_sha256'] = detector.own_code.sha256
         info = _without_folders(info)
         write_atomic(new / MODEL, yaml.safe_dump(info, sort_keys=False).encode())
-        sums = [f'{sha256_of(file)}  {file.name}\n' for file in sorted(new.iterdir())]
-        write_atomic(new / SUMS, ''.join(sums).encode())
+        _write_sums(new)
     return folder
+
+
+def copy_bundle(
+    folder: Path, new: Path, save_int8: Callable[[Path], None], facts: Mapping[str, Any]
+) -> None:
+    """Copy a bundle and add its dense part in 8-bit integers.
+
+    Args:
+        folder: of the bundle.
+        new: an existing folder for the copy.
+        save_int8: writes that part, given the file `INT8`.
+        facts: of it, for `int8` in `model.yaml`.
+
+    Raises:
+        BundleError: the bundle is missing or broken.
+    """
+    info = read_bundle_info(folder)
+    for name in (WEIGHTS, CODE):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, new / name)
+    save_int8(new / INT8)
+    info = {**info, 'format': FORMAT, 'int8': dict(facts)}
+    write_atomic(new / MODEL, yaml.safe_dump(info, sort_keys=False).encode())
+    _write_sums(new)
+
+
+def _write_sums(folder: Path) -> None:
+    files = sorted(file for file in folder.iterdir() if file.name != SUMS)
+    sums = [f'{sha256_of(file)}  {file.name}\n' for file in files]
+    write_atomic(folder / SUMS, ''.join(sums).encode())
 
 
 def _describe(detector: Detector, weights_sha256: str) -> dict[str, Any]:

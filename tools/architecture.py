@@ -30,7 +30,7 @@ STOREYS = [
     ('report',),
     ('inference',),
     ('evaluation',),
-    ('training',),
+    ('training', 'deployment'),
     ('experiments',),
     ('commands',),
     ('nodes',),

@@ -20,6 +20,7 @@ from synth_detect_ros.commands import (
     experiment,
     export,
     model_box,
+    quantize,
     show,
     synthesize,
     train,
@@ -29,7 +30,18 @@ from synth_detect_ros.compute.interrupts import ending_like_ctrl_c, follow_start
 from synth_detect_ros.config.options import to_yaml
 from synth_detect_ros.errors import SynthDetectError
 
-VERBS = (model_box, synthesize, train, evaluate, detect, show, export, experiment, doctor)
+VERBS = (
+    model_box,
+    synthesize,
+    train,
+    evaluate,
+    detect,
+    show,
+    quantize,
+    export,
+    experiment,
+    doctor,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

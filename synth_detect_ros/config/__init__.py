@@ -26,6 +26,7 @@ from synth_detect_ros.config.inference import (
     DetectConfig,
     EvaluateConfig,
     ExperimentConfig,
+    QuantizeConfig,
 )
 from synth_detect_ros.config.network import NetworkConfig
 from synth_detect_ros.config.rendering import (
@@ -67,6 +68,7 @@ __all__ = [
     'OptimizerConfig',
     'OutputConfig',
     'PoseConfig',
+    'QuantizeConfig',
     'RCNNConfig',
     'RFCNConfig',
     'Reliability',

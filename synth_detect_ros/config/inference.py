@@ -72,6 +72,32 @@ class EvaluateConfig(Options):
     runtime: Runtime = option('auto', RUNTIME_HELP)
 
 
+class QuantizeConfig(Options):
+    """`synth-detect quantize`: a bundle whose network computes in 8-bit integers on CPUs."""
+
+    model: str = option('', 'bundle: folder of a trained model', path='always')
+    dataset: str = option(
+        '', 'data set that it was trained on: images/ and annotations.json (COCO)', path='always'
+    )
+    out: str = option('', 'folder of the new bundle', path='always')
+    backgrounds: str = option(
+        '', 'background set that calibrates too; empty: none',
+        path='always',
+    )  # fmt: skip
+    count: int = option(
+        200, 'images of the data set that calibrate, and as many backgrounds at most', low=1
+    )
+    scored: int = option(
+        200, 'other images of the data set, the last ones, on which the loss of accuracy is '
+        'measured', low=1,
+    )  # fmt: skip
+    max_drop: float = option(
+        0.01, 'largest loss of AP against float32; nothing is written where it is larger',
+        low=0, high=1,
+    )  # fmt: skip
+    trust_code: str = option('', TRUST_HELP, path='if there')
+
+
 class ExperimentConfig(Options):
     """`synth-detect experiment`: run a grid of trainings and compare them on real images."""
 

@@ -56,10 +56,8 @@ def evaluate(
         Path(config.model), config.device, runtime=config.runtime, trust_code=config.trust_code
     )
     durations: list[float] = []
-    sizes = [(row['width'], row['height']) for row in truth['images']]
-    found = _detections(predictor, files, sizes, durations, progress)
-    image_ids = [row['id'] for row in truth['images']]
-    selection = select(found, image_ids, truth, predictor.classes, config.exclude)
+    found = _detections(predictor, files, truth, durations, progress)
+    selection = select(found, _ids(truth), truth, predictor.classes, config.exclude)
     result = score(selection, masks=predictor.has_masks)
     result['ms_per_image'] = statistics.median(durations)
     if config.overlays:
@@ -70,14 +68,36 @@ def evaluate(
     return result
 
 
+def score_images(predictor: Predictor, truth: dict[str, Any], images: Path) -> dict[str, Any]:
+    """Return the metrics of a model on labelled images; see `metrics.score`.
+
+    Args:
+        predictor: the model.
+        truth: what `read_coco` returns.
+        images: folder of the images.
+
+    Raises:
+        DatasetError: see `evaluate`.
+    """
+    files = image_files(images, [row['file_name'] for row in truth['images']])
+    found = _detections(predictor, files, truth, [], None)
+    selection = select(found, _ids(truth), truth, predictor.classes, '')
+    return score(selection, masks=predictor.has_masks)
+
+
+def _ids(truth: Mapping[str, Any]) -> list[int]:
+    return [row['id'] for row in truth['images']]
+
+
 def _detections(
     predictor: Predictor,
     files: Sequence[Path],
-    sizes: Sequence[tuple[int, int]],
+    truth: Mapping[str, Any],
     durations: list[float],
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[Detections]:
     """Yield the detections of each image; append how long each took [ms]."""
+    sizes = [(row['width'], row['height']) for row in truth['images']]
     for done, (file, size) in enumerate(zip(files, sizes, strict=True), start=1):
         image = read_annotated(file, size)
         start = time.perf_counter()

@@ -7,6 +7,7 @@ between detectors of two stages and of one is in `two_stage` and `one_stage`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
@@ -28,16 +29,26 @@ class FastPath(ABC, Generic[RawT]):
         device: where its weights are.
         runtime: who computes it, see `runtimes.build_runtime`.
         threads: of the CPU.
+        int8: the dense part in 8-bit integers, where there is one.
 
     Attributes:
+        dense: as given.
         runtime: the one that was chosen.
 
     Raises:
         ConfigError: the runtime is not installed or cannot run the network.
     """
 
-    def __init__(self, dense: nn.Module, device: torch.device, runtime: str, threads: int) -> None:
-        self.runtime, self._run = build_runtime(runtime, dense, device, threads)
+    def __init__(
+        self,
+        dense: nn.Module,
+        device: torch.device,
+        runtime: str,
+        threads: int,
+        int8: Path | None = None,
+    ) -> None:
+        self.dense = dense
+        self.runtime, self._run = build_runtime(runtime, dense, device, threads, int8)
 
     def keep_proposals(self, count: int) -> None:
         """Pass this many proposals an image to the second stage; 0: as many as in training.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -55,9 +56,14 @@ class OneStagePath(FastPath[Predictions]):
     """The fast path of a one-stage detector; see `FastPath`."""
 
     def __init__(
-        self, detector: OneStage, device: torch.device, runtime: str, threads: int
+        self,
+        detector: OneStage,
+        device: torch.device,
+        runtime: str,
+        threads: int,
+        int8: Path | None = None,
     ) -> None:
-        super().__init__(OneStageDense(detector), device, runtime, threads)
+        super().__init__(OneStageDense(detector), device, runtime, threads, int8)
         self._detector = detector
 
     def network(self, image: torch.Tensor, size: Size) -> Predictions:

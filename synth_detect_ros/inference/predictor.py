@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from synth_detect_ros.bundle import load_bundle
+from synth_detect_ros.bundle import INT8, load_bundle
 from synth_detect_ros.detectors.dense.dense import Dense
 from synth_detect_ros.detectors.detector import Detector, Found
 from synth_detect_ros.detectors.rcnn import RCNN
@@ -51,6 +51,8 @@ class Predictor:
         classes: class names; label i is classes[i].
         has_masks: whether detections come with masks.
         info: the content of the bundle's model.yaml.
+        prepare: makes the network's input of an image.
+        dense: what a runtime computes, see `FastPath`.
         runtime: the one that was chosen.
         timings: duration of the last call's parts [ms]: `preprocess`, `network`, `postprocess`.
 
@@ -76,13 +78,14 @@ class Predictor:
         detector, self.info = load_bundle(bundle, str(self.device), trust_code)
         self.classes, self.has_masks = detector.classes, detector.has_masks
         config = detector.config
-        self._preprocess = Preprocessing(
+        self.prepare = Preprocessing(
             detector.transform.image_mean, detector.transform.image_std,
             config.min_side, config.max_side, config.fixed_size, detector.divisor,
         )  # fmt: skip
-        self._path = FAST_PATHS[type(detector)](detector, self.device, runtime, threads)
+        int8 = bundle / INT8 if 'int8' in self.info else None
+        self._path = FAST_PATHS[type(detector)](detector, self.device, runtime, threads, int8)
         self.keep_proposals(proposals)
-        self.runtime = self._path.runtime
+        self.dense, self.runtime = self._path.dense, self._path.runtime
         self.timings: dict[str, float] = {}
 
     def keep_proposals(self, count: int) -> None:
@@ -113,7 +116,7 @@ class Predictor:
                 f'wanted an (H, W, 3) uint8 RGB image, got {image.shape} {image.dtype}'
             )
         clock = [time.perf_counter()]
-        tensor, size = self._preprocess(image)
+        tensor, size = self.prepare(image)
         if self.device.type == 'cuda':
             tensor = tensor.pin_memory().to(self.device, non_blocking=True)
         clock.append(self._now())

@@ -12,6 +12,8 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -28,9 +30,9 @@ EXAMPLE = (1, 3, 96, 128)
 
 
 def build_runtime(
-    name: str, dense: nn.Module, device: torch.device, threads: int
+    name: str, dense: nn.Module, device: torch.device, threads: int, int8: Path | None = None
 ) -> tuple[str, Runtime]:
-    """Return the function that computes the dense part, and its name.
+    """Return who computes the dense part, by name, and the function.
 
     Args:
         name: 'auto', 'torch', 'compile', 'openvino' or 'onnxruntime'. 'auto' takes OpenVINO on a
@@ -38,14 +40,19 @@ def build_runtime(
         dense: what is computed: a (1, 3, H, W) normalised image in, some tensors out.
         device: of the network's weights; only torch and compile know GPUs.
         threads: of the CPU.
+        int8: the dense part in 8-bit integers, which OpenVINO takes in its place; see
+            `deployment.quantize`.
 
     Raises:
         ConfigError: the package is not installed, or cannot run this network on this device.
     """
+    makers, openvino = dict(MAKERS), 'openvino'
+    if int8 is not None:
+        makers[openvino], openvino = partial(_openvino_int8, int8), 'openvino int8'
     if name == 'auto':
         if device.type == 'cpu' and not _missing('openvino'):
             try:
-                return 'openvino', MAKERS['openvino'](dense, threads)
+                return openvino, makers['openvino'](dense, threads)
             except Exception as error:  # the network may hold any layer
                 logger.warning('OpenVINO cannot run this network, torch does: %s', error)
         return 'torch', dense
@@ -59,7 +66,7 @@ def build_runtime(
             f'runtime: {name} is not installed: pip install {" ".join(missing)}; or choose auto'
         )
     try:
-        return name, MAKERS[name](dense, threads)
+        return openvino if name == 'openvino' else name, makers[name](dense, threads)
     except Exception as error:  # each of them has many kinds
         raise ConfigError(
             f'runtime: {name} cannot run this network: {error}. Choose auto or torch.'
@@ -81,12 +88,25 @@ def _compile(dense: nn.Module, _: int) -> Runtime:
 
 
 @torch.no_grad()
-def _openvino(dense: nn.Module, threads: int) -> Runtime:
+def openvino_model(dense: nn.Module) -> Any:
+    """Return the dense part as a model of OpenVINO, for images of any size."""
     openvino: Any = importlib.import_module('openvino')
-
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # of torch, about tracing
-        model = openvino.convert_model(dense, example_input=torch.zeros(EXAMPLE))
+        return openvino.convert_model(dense, example_input=torch.zeros(EXAMPLE))
+
+
+def _openvino(dense: nn.Module, threads: int) -> Runtime:
+    return _compiled_openvino(openvino_model(dense), threads)
+
+
+def _openvino_int8(file: Path, _: nn.Module, threads: int) -> Runtime:
+    openvino: Any = importlib.import_module('openvino')
+    return _compiled_openvino(openvino.Core().read_model(file), threads)
+
+
+def _compiled_openvino(model: Any, threads: int) -> Runtime:
+    openvino: Any = importlib.import_module('openvino')
     hints = {
         'PERFORMANCE_HINT': 'LATENCY',
         'INFERENCE_NUM_THREADS': threads,

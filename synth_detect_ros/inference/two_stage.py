@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -93,12 +94,19 @@ class TwoStagePath(FastPath[RegionOutputs]):
         proposals: kept for each image.
     """
 
-    def __init__(self, detector: RCNN, device: torch.device, runtime: str, threads: int) -> None:
+    def __init__(
+        self,
+        detector: RCNN,
+        device: torch.device,
+        runtime: str,
+        threads: int,
+        int8: Path | None = None,
+    ) -> None:
         dense = TwoStageDense(detector)
         with torch.inference_mode():
             dense(torch.zeros((1, 3, 64, 64), device=device))
         self._names = dense.names
-        super().__init__(dense, device, runtime, threads)
+        super().__init__(dense, device, runtime, threads, int8)
         self._rpn, self._heads = detector.rpn, detector.roi_heads
         self._head = _box_head(detector.roi_heads, device)
         self._anchors: tuple[list[Size], list[torch.Tensor]] = ([], [])

@@ -1,0 +1,1 @@
+"""Trained models made ready for the machine that runs them."""

@@ -1,0 +1,140 @@
+"""A bundle whose network computes in 8-bit integers on CPUs, by OpenVINO and NNCF.
+
+Post-training quantisation (Jacob et al. 2018, "Quantization and Training of Neural Networks", sec.
+2): ranges of activations are measured on images, nothing is trained. Images and labels are those
+of a synthetic set, so nothing real has to be labelled.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from synth_detect_ros.bundle import copy_bundle
+from synth_detect_ros.config import QuantizeConfig
+from synth_detect_ros.dataset.backgrounds import read_background_set
+from synth_detect_ros.dataset.coco import read_coco
+from synth_detect_ros.dataset.image_files import image_files
+from synth_detect_ros.errors import ConfigError, DatasetError
+from synth_detect_ros.evaluation.evaluate import score_images
+from synth_detect_ros.files import read_image
+from synth_detect_ros.folders import whole_folder
+from synth_detect_ros.inference.predictor import Predictor
+from synth_detect_ros.inference.runtimes import openvino_model
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = ('nncf', 'openvino')
+
+
+def quantize(config: QuantizeConfig) -> Path:
+    """Write a bundle like another one that OpenVINO runs in 8-bit integers.
+
+    Args:
+        config: what to do; `model`, `dataset` and `out` are needed.
+
+    Returns:
+        The new bundle.
+
+    Raises:
+        ConfigError: an option that is needed is empty; NNCF or OpenVINO is not installed; or AP
+            falls by more than `max_drop`: then nothing is written.
+        BundleError: the model cannot be loaded.
+        DatasetError: images or labels are missing, broken or too few.
+        BackgroundError: the backgrounds are missing or broken.
+        StorageError: the bundle cannot be written.
+    """
+    config.require('model', 'dataset', 'out')
+    if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
+        raise ConfigError(f'not installed: pip install {" ".join(missing)}')
+    model, out, folder = Path(config.model), Path(config.out), Path(config.dataset)
+    if model.resolve() == out.resolve():
+        raise ConfigError(f'out: {out} is the model itself. Choose another folder.')
+    images, scored = _divide(read_coco(folder / 'annotations.json', within=folder), config)
+    files = [*image_files(folder / 'images', images, within=folder), *_backgrounds(config)]
+    plain = Predictor(model, 'cpu', runtime='openvino', trust_code=config.trust_code)
+    logger.info('measuring activations on %d images', len(files))
+    network = _quantized(plain, files)
+    with whole_folder(out) as new:
+        _save(network, new, model, {'images': len(files)})
+        small = Predictor(new, 'cpu', runtime='openvino', trust_code=config.trust_code)
+        facts = {'images': len(files), **_accuracy(plain, small, scored, config)}
+        _save(network, new, model, facts)
+    return out
+
+
+def _accuracy(
+    plain: Predictor, small: Predictor, scored: dict[str, Any], config: QuantizeConfig
+) -> dict[str, float]:
+    """Return the AP of both networks.
+
+    Raises:
+        ConfigError: it falls by more than the configuration allows.
+    """
+    logger.info('scoring both on %d images', len(scored['images']))
+    before, after = (
+        score_images(one, scored, Path(config.dataset) / 'images')['bbox']['AP']
+        for one in (plain, small)
+    )
+    if before - after > config.max_drop:
+        raise ConfigError(
+            f'max_drop: AP falls from {before:.3f} to {after:.3f} in 8-bit integers, by more '
+            f'than {config.max_drop:g}. Calibrate with more images (count), or keep float32.'
+        )
+    logger.info('AP %.3f in 8-bit integers, %.3f in float32', after, before)
+    return {'AP': after, 'AP_float32': before}
+
+
+def _divide(truth: dict[str, Any], config: QuantizeConfig) -> tuple[list[str], dict[str, Any]]:
+    """Return names of images to calibrate with, and annotations of others to score on.
+
+    Raises:
+        DatasetError: there is nothing for one of the two.
+    """
+    rows = truth['images']
+    share = min(config.count, len(rows) // 2)
+    calibrating, others = rows[:share], rows[share:][-config.scored :]
+    ids = {row['id'] for row in others}
+    annotations = [row for row in truth['annotations'] if row['image_id'] in ids]
+    if not calibrating or not annotations:
+        raise DatasetError(
+            f'{config.dataset}: wanted images to calibrate with and labelled ones to score on, '
+            f'got {len(rows)} images, {len(annotations)} labels in the {len(others)} to score on'
+        )
+    scored = {**truth, 'images': others, 'annotations': annotations}
+    return [row['file_name'] for row in calibrating], scored
+
+
+def _backgrounds(config: QuantizeConfig) -> list[Path]:
+    """Return images without objects that calibrate too; see `read_background_set`."""
+    if not config.backgrounds:
+        return []
+    found = read_background_set(Path(config.backgrounds), calibrated=False)
+    return list(found.frames[: config.count])
+
+
+def _quantized(predictor: Predictor, files: Iterable[Path]) -> Any:
+    """Return the dense part of a detector in 8-bit integers, an OpenVINO model."""
+    nncf: Any = importlib.import_module('nncf')
+    nncf.set_log_level(logging.ERROR)
+    inputs = [predictor.prepare(read_image(file))[0].contiguous().numpy() for file in files]
+    return nncf.quantize(
+        openvino_model(predictor.dense),
+        nncf.Dataset(inputs),
+        subset_size=len(inputs),
+        preset=nncf.QuantizationPreset.MIXED,
+    )
+
+
+def _save(network: Any, folder: Path, model: Path, facts: dict[str, Any]) -> None:
+    """Write a copy of a bundle with the network and what is known of it."""
+    openvino: Any = importlib.import_module('openvino')
+
+    def add(file: Path) -> None:
+        openvino.save_model(network, file, compress_to_fp16=False)
+
+    copy_bundle(model, folder, add, {**facts, 'openvino': openvino.__version__})
