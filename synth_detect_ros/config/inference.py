@@ -32,7 +32,7 @@ class DetectConfig(Options):
     runtime: Runtime = option('auto', RUNTIME_HELP)
     proposals: int = option(
         0, 'proposals that the second stage scores; fewer are faster and may miss objects; 0: as '
-        'many as in training, and the only choice for ssd, which has no second stage',
+        'many as in training, and the only choice for ssd and dense, which have no second stage',
         low=0, high=10000,
     )  # fmt: skip
     score_threshold: float = option(0.5, 'detections below are not published', low=0, high=1)

@@ -49,6 +49,8 @@ class FastPath(ABC, Generic[RawT]):
     ) -> None:
         self.dense = dense
         self.runtime, self._run = build_runtime(runtime, dense, device, threads, int8)
+        if int8 is not None and self.runtime == 'openvino':
+            self.runtime = 'openvino int8'
 
     def keep_proposals(self, count: int) -> None:
         """Pass this many proposals an image to the second stage; 0: as many as in training.

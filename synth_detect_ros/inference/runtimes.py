@@ -35,24 +35,22 @@ def build_runtime(
     """Return who computes the dense part, by name, and the function.
 
     Args:
-        name: 'auto', 'torch', 'compile', 'openvino' or 'onnxruntime'. 'auto' takes OpenVINO on a
-            CPU where it is installed and can run the network, otherwise torch.
+        name: of `MAKERS`, or 'auto': OpenVINO on a CPU if it can run the network, else torch.
         dense: what is computed: a (1, 3, H, W) normalised image in, some tensors out.
         device: of the network's weights; only torch and compile know GPUs.
         threads: of the CPU.
-        int8: the dense part in 8-bit integers, which OpenVINO takes in its place; see
-            `deployment.quantize`.
+        int8: the dense part in 8-bit integers, which OpenVINO takes in its place.
 
     Raises:
         ConfigError: the package is not installed, or cannot run this network on this device.
     """
-    makers, openvino = dict(MAKERS), 'openvino'
+    makers = dict(MAKERS)
     if int8 is not None:
-        makers[openvino], openvino = partial(_openvino_int8, int8), 'openvino int8'
+        makers['openvino'] = partial(_openvino_int8, int8)
     if name == 'auto':
         if device.type == 'cpu' and not _missing('openvino'):
             try:
-                return openvino, makers['openvino'](dense, threads)
+                return 'openvino', makers['openvino'](dense, threads)
             except Exception as error:  # the network may hold any layer
                 logger.warning('OpenVINO cannot run this network, torch does: %s', error)
         return 'torch', dense
@@ -66,7 +64,7 @@ def build_runtime(
             f'runtime: {name} is not installed: pip install {" ".join(missing)}; or choose auto'
         )
     try:
-        return openvino if name == 'openvino' else name, makers[name](dense, threads)
+        return name, makers[name](dense, threads)
     except Exception as error:  # each of them has many kinds
         raise ConfigError(
             f'runtime: {name} cannot run this network: {error}. Choose auto or torch.'

@@ -58,15 +58,19 @@ def assign(
         return Assignment(none, scores.new_zeros(len(scores)))
     overlaps = box_iou(boxes, predicted)
     alignment = scores.T[labels].pow(powers[0]) * overlaps.pow(powers[1])
-    inside = _inside(centres, boxes, least_side)
-    best = torch.where(inside, alignment, -1.0).topk(min(cells, len(scores)), dim=1).indices
-    taken = torch.zeros_like(inside).scatter_(1, best, value=True) & inside
+    taken = _take(alignment, _inside(centres, boxes, least_side), cells)
     objects = torch.where(taken, overlaps, -1.0).argmax(dim=0)
     own = taken & (torch.arange(len(boxes), device=boxes.device)[:, None] == objects)
-    alignment, overlaps = alignment * own, overlaps * own
-    highest = alignment.amax(dim=1, keepdim=True).clamp_min(TINY)
-    quality = (alignment / highest * overlaps.amax(dim=1, keepdim=True)).amax(dim=0)
+    highest, most = ((v * own).amax(dim=1, keepdim=True) for v in (alignment, overlaps))
+    quality = (alignment * own / highest.clamp_min(TINY) * most).amax(dim=0)
     return Assignment(torch.where(taken.any(dim=0), objects, NONE), quality)
+
+
+def _take(alignment: torch.Tensor, inside: torch.Tensor, cells: int) -> torch.Tensor:
+    """Return (N, C) whether a cell is among the best that lie inside an object."""
+    ranked = torch.where(inside, alignment, -1.0)
+    best = ranked.topk(min(cells, ranked.shape[1]), dim=1).indices
+    return torch.zeros_like(inside).scatter_(1, best, value=True) & inside
 
 
 def _inside(centres: torch.Tensor, boxes: torch.Tensor, least_side: float) -> torch.Tensor:
