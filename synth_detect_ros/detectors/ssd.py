@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from synth_detect_ros.config import SSDConfig
 from synth_detect_ros.detectors.box_coder import BoxCoder, box_loss
@@ -22,11 +21,11 @@ from synth_detect_ros.detectors.default_boxes import (
     hard_negatives,
     match,
 )
-from synth_detect_ros.detectors.detector import Found, Target
+from synth_detect_ros.detectors.detector import Target
 from synth_detect_ros.detectors.extractors.build import build_extractor
 from synth_detect_ros.detectors.extractors.freezing import Stage
 from synth_detect_ros.detectors.extractors.own_code import OwnCode
-from synth_detect_ros.detectors.one_stage import MIN_SIDE, OneStage, Size
+from synth_detect_ros.detectors.one_stage import Candidates, OneStage, Size
 from synth_detect_ros.detectors.ssd_layers import ExtraMaps, Predictors, flatten
 
 
@@ -78,33 +77,19 @@ class SSD(OneStage):
         logits, codes = self.head(self.neck(first))
         return (*logits, *codes)
 
-    def choose(
-        self,
-        raw: Sequence[torch.Tensor],
-        padded: Size,
-        resized: Size,
-        score_threshold: float,
-        *,
-        masks: bool,
-    ) -> Found:
-        """Return what is found in one image; only boxes that may be kept are decoded."""
+    def candidates(
+        self, raw: Sequence[torch.Tensor], padded: Size, score_threshold: float
+    ) -> Candidates:
+        """Return the best default boxes of each class."""
         config = self.config
         logits, codes, boxes = (values[0] for values in self._split(raw, padded))
         scores = logits.float().softmax(dim=1)[:, 1:]
         best = scores.topk(min(config.candidates, len(scores)), dim=0)
         kept = (best.values > config.score_threshold) & (best.values >= score_threshold)
-        values, chosen = best.values[kept], best.indices[kept]
+        places = best.indices[kept]
         labels = torch.arange(1, scores.shape[1] + 1, device=scores.device).expand_as(kept)[kept]
-        found = self._coder.decode_single(codes[chosen].float(), boxes[chosen])
-        found = clip_boxes_to_image(found, resized)
-        large = remove_small_boxes(found, MIN_SIDE)
-        found, values, labels = found[large], values[large], labels[large]
-        best_first = batched_nms(found, values, labels, config.nms_iou)[: config.max_detections]
-        return {
-            'boxes': found[best_first],
-            'scores': values[best_first],
-            'labels': labels[best_first],
-        }
+        found = self._coder.decode_single(codes[places].float(), boxes[places])
+        return Candidates(found, best.values[kept], labels, places)
 
     def _split(
         self, raw: Sequence[torch.Tensor], padded: Size

@@ -25,7 +25,7 @@ from synth_detect_ros.errors import GeometryError
 from synth_detect_ros.geometry.masks import paste_masks
 from synth_detect_ros.inference.fast_path import FastPath, Size
 from synth_detect_ros.inference.one_stage import OneStagePath
-from synth_detect_ros.inference.preprocessing import Preprocessing
+from synth_detect_ros.inference.preprocessing import preprocessing_of
 from synth_detect_ros.inference.two_stage import TwoStagePath
 from synth_detect_ros.structures import Detections
 
@@ -77,11 +77,7 @@ class Predictor:
             torch.set_num_threads(threads)
         detector, self.info = load_bundle(bundle, str(self.device), trust_code)
         self.classes, self.has_masks = detector.classes, detector.has_masks
-        config = detector.config
-        self.prepare = Preprocessing(
-            detector.transform.image_mean, detector.transform.image_std,
-            config.min_side, config.max_side, config.fixed_size, detector.divisor,
-        )  # fmt: skip
+        self.prepare = preprocessing_of(detector)
         int8 = bundle / INT8 if 'int8' in self.info else None
         self._path = FAST_PATHS[type(detector)](detector, self.device, runtime, threads, int8)
         self.keep_proposals(proposals)

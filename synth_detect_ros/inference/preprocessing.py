@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from synth_detect_ros.detectors.detector import Detector
+
 
 class Preprocessing:
     """Turns an image into the network's input.
@@ -49,6 +51,10 @@ class Preprocessing:
         scale = min(self._min_side / min(height, width), self._max_side / max(height, width))
         return math.floor(height * scale), math.floor(width * scale)
 
+    def padding(self, height: int, width: int) -> tuple[int, int]:
+        """Return how many zeros follow below and at the right of an image of this size [px]."""
+        return -height % self._divisor, -width % self._divisor
+
     def __call__(self, image: NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[int, int]]:
         """Prepare an image.
 
@@ -63,7 +69,16 @@ class Preprocessing:
         pixels = cv2.LUT(np.ascontiguousarray(image), self._table)
         if pixels.shape[:2] != (height, width):
             pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
-        down, right = -height % self._divisor, -width % self._divisor
+        down, right = self.padding(height, width)
         if down or right:
             pixels = cv2.copyMakeBorder(pixels, 0, down, 0, right, cv2.BORDER_CONSTANT, value=0)
         return torch.from_numpy(pixels)[None].permute(0, 3, 1, 2), (height, width)
+
+
+def preprocessing_of(detector: Detector) -> Preprocessing:
+    """Return the preprocessing of a detector's images."""
+    config = detector.config
+    return Preprocessing(
+        detector.transform.image_mean, detector.transform.image_std,
+        config.min_side, config.max_side, config.fixed_size, detector.divisor,
+    )  # fmt: skip

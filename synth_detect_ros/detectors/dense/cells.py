@@ -61,7 +61,29 @@ def decode(codes: torch.Tensor, centres: torch.Tensor, strides: torch.Tensor) ->
     Returns:
         (..., C, 4) xyxy edges [px].
     """
-    logits = codes.reshape(*codes.shape[:-1], 4, codes.shape[-1] // 4)
+    logits = codes.unflatten(-1, (4, int(codes.shape[-1]) // 4))
     values = torch.arange(logits.shape[-1], dtype=logits.dtype, device=logits.device)
     sides = (logits.softmax(dim=-1) * values).sum(dim=-1) * strides
     return torch.cat([centres - sides[..., :2], centres + sides[..., 2:]], dim=-1)
+
+
+def best_scores(
+    scores: torch.Tensor, threshold: float, count: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the best scores, the cell of each and its class, the best one first.
+
+    Args:
+        scores: (C, K) of the classes in each cell.
+        threshold: least score that counts.
+        count: how many are returned at most.
+
+    Returns:
+        (N,) scores, (N,) int64 cells and (N,) int64 classes from 0.
+    """
+    if torch.jit.is_tracing():  # how many there are is not known before the threshold
+        values, places = scores.flatten().topk(min(count, scores.numel()))
+        places = places[values >= threshold]
+        return values[values >= threshold], places // scores.shape[1], places % scores.shape[1]
+    cells, classes = torch.nonzero(scores >= threshold, as_tuple=True)
+    values, best = scores[cells, classes].topk(min(count, len(cells)))
+    return values, cells[best], classes[best]

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 import torch
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from synth_detect_ros.config import DenseConfig
 from synth_detect_ros.detectors.dense.assignment import NONE, Assignment, assign
-from synth_detect_ros.detectors.dense.cells import cell_centres, decode, distances
+from synth_detect_ros.detectors.dense.cells import best_scores, cell_centres, decode, distances
 from synth_detect_ros.detectors.dense.focal_losses import (
     box_loss,
     distribution_focal_loss,
@@ -22,11 +21,11 @@ from synth_detect_ros.detectors.dense.focal_losses import (
 )
 from synth_detect_ros.detectors.dense.layers import DenseHead, PathAggregation, flatten
 from synth_detect_ros.detectors.dense.prototype_masks import crop_masks, mask_loss
-from synth_detect_ros.detectors.detector import Found, Target
+from synth_detect_ros.detectors.detector import Target
 from synth_detect_ros.detectors.extractors.build import build_extractor
 from synth_detect_ros.detectors.extractors.freezing import Stage
 from synth_detect_ros.detectors.extractors.own_code import OwnCode
-from synth_detect_ros.detectors.one_stage import MIN_SIDE, OneStage, Size
+from synth_detect_ros.detectors.one_stage import Candidates, OneStage, Size
 
 
 class Dense(OneStage):
@@ -63,37 +62,25 @@ class Dense(OneStage):
         """Return the outputs of `DenseHead` one after the other."""
         return self.head(self.neck(first))
 
-    def choose(
-        self,
-        raw: Sequence[torch.Tensor],
-        padded: Size,
-        resized: Size,
-        score_threshold: float,
-        *,
-        masks: bool,
-    ) -> Found:
-        """Return what is found in one image; only boxes that may be kept are decoded."""
-        config = self.config
+    def candidates(
+        self, raw: Sequence[torch.Tensor], padded: Size, score_threshold: float
+    ) -> Candidates:
+        """Return the best cells of all classes."""
         levels = len(self.strides)
         scores = flatten(raw[:levels])[0].float().sigmoid()
         codes = flatten(raw[levels : 2 * levels])[0]
-        threshold = max(config.score_threshold, score_threshold)
-        cells, labels = torch.nonzero(scores >= threshold, as_tuple=True)
-        values, best = scores[cells, labels].topk(min(config.candidates, len(cells)))
-        cells, labels = cells[best], labels[best]
+        threshold = max(self.config.score_threshold, score_threshold)
+        values, cells, labels = best_scores(scores, threshold, self.config.candidates)
         centres, strides = self._cells(raw)
         boxes = decode(codes[cells].float(), centres[cells], strides[cells])
-        boxes = clip_boxes_to_image(boxes, resized)
-        large = remove_small_boxes(boxes, MIN_SIDE)
-        kept = large[batched_nms(boxes[large], values[large], labels[large], config.nms_iou)]
-        kept = kept[: config.max_detections]
-        found = {'boxes': boxes[kept], 'scores': values[kept], 'labels': labels[kept] + 1}
-        if masks and self.has_masks:
-            coefficients = flatten(raw[2 * levels : 3 * levels])[0][cells[kept]]
-            found['masks'] = crop_masks(
-                coefficients.float(), raw[-1][0].float(), found['boxes'], self.strides[0]
-            )
-        return found
+        return Candidates(boxes, values, labels + 1, cells)
+
+    def _masks(
+        self, raw: Sequence[torch.Tensor], places: torch.Tensor, boxes: torch.Tensor
+    ) -> torch.Tensor:
+        levels = len(self.strides)
+        coefficients = flatten(raw[2 * levels : 3 * levels])[0][places]
+        return crop_masks(coefficients.float(), raw[-1][0].float(), boxes, self.strides[0])
 
     def _cells(self, raw: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return centres and strides of the cells of raw outputs, see `cell_centres`."""

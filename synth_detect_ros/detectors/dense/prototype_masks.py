@@ -73,9 +73,9 @@ def crop_masks(
         boxes: (N, 4) of the detections, xyxy edges [px].
         stride: of the prototypes [px].
     """
-    if not len(boxes):
+    if not torch.jit.is_tracing() and not len(boxes):
         return boxes.new_zeros((0, 1, SIDE, SIDE))
-    logits = torch.einsum('pm,mhw->phw', coefficients, prototypes)[:, None]
-    index = torch.arange(len(boxes), dtype=boxes.dtype, device=boxes.device)[:, None]
+    logits = (coefficients @ prototypes.flatten(1)).unflatten(1, prototypes.shape[1:])[:, None]
+    index = torch.arange(boxes.shape[0], dtype=boxes.dtype, device=boxes.device)[:, None]
     rois = torch.cat([index, boxes], dim=1)
     return roi_align(logits, rois, SIDE, 1 / stride, sampling_ratio=1, aligned=True).sigmoid()
