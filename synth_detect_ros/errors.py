@@ -70,6 +70,10 @@ class BundleError(SynthDetectError, ValueError):
     """A trained model on disk is missing, truncated or of another format version."""
 
 
+class ParityError(SynthDetectError, RuntimeError):
+    """An exported model does not find what its bundle finds."""
+
+
 class TrainingError(SynthDetectError, RuntimeError):
     """Training cannot go on, for example because a loss is not finite."""
 

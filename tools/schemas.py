@@ -30,6 +30,7 @@ FILES: dict[str, type[Options]] = {
     'evaluate': config.EvaluateConfig,
     'detect': config.DetectConfig,
     'export': config.ExportConfig,
+    'export_model': config.ExportModelConfig,
     'box': BoxOptions,
     'grid': Grid,
     'setup': Setup,

@@ -19,6 +19,7 @@ from synth_detect_ros.commands import (
     evaluate,
     experiment,
     export,
+    export_model,
     model_box,
     quantize,
     show,
@@ -39,6 +40,7 @@ VERBS = (
     show,
     quantize,
     export,
+    export_model,
     experiment,
     doctor,
 )

@@ -26,6 +26,7 @@ from synth_detect_ros.config.inference import (
     DetectConfig,
     EvaluateConfig,
     ExperimentConfig,
+    ExportModelConfig,
     QuantizeConfig,
 )
 from synth_detect_ros.config.network import NetworkConfig
@@ -62,6 +63,7 @@ __all__ = [
     'EvaluateConfig',
     'ExperimentConfig',
     'ExportConfig',
+    'ExportModelConfig',
     'FasterRCNNConfig',
     'MaskRCNNConfig',
     'NetworkConfig',

@@ -98,6 +98,43 @@ class QuantizeConfig(Options):
     trust_code: str = option('', TRUST_HELP, path='if there')
 
 
+ExportFormat = Literal['onnx', 'openvino', 'tensorrt']
+
+
+class ExportModelConfig(Options):
+    """`synth-detect export-model`: a model that other programs run without this package."""
+
+    model: str = option('', 'bundle: folder of a trained model, dense or ssd', path='always')
+    out: str = option('', 'folder of the exported model; an older one is replaced', path='always')
+    format: ExportFormat = option('onnx', 'what runs it; tensorrt is for the GPU it is built on')
+    height: int = option(
+        0, 'of the images; 0: of the camera the model was trained for', unit='px', low=0, high=8192
+    )
+    width: int = option(
+        0, 'of the images; 0: of the camera the model was trained for', unit='px', low=0, high=8192
+    )
+    score_threshold: float = option(
+        0.0, 'detections below are left out, as those below the threshold of the bundle are',
+        low=0, high=1,
+    )  # fmt: skip
+    images: str = option(
+        '',
+        'folder of images of that size, to compare with the bundle; empty: noise',
+        path='always',
+    )
+    count: int = option(8, 'images compared at most', low=1)
+    max_unmatched: float = option(
+        0.02, 'largest share of detections that only the bundle or only the export finds',
+        low=0, high=1,
+    )  # fmt: skip
+    max_box_px: float = option(
+        0.1, 'largest difference of the edges of a box', unit='px', low=0, high=1000
+    )
+    max_score: float = option(0.002, 'largest difference of a score', low=0, high=1)
+    min_mask_iou: float = option(0.99, 'least mean overlap of masks', low=0, high=1)
+    trust_code: str = option('', TRUST_HELP, path='if there')
+
+
 class ExperimentConfig(Options):
     """`synth-detect experiment`: run a grid of trainings and compare them on real images."""
 

@@ -114,6 +114,11 @@ class OneStage(Detector):
         ]
 
 
+def is_traced() -> bool:
+    """Return whether a graph is being recorded, in which sizes may be those of another image."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+
+
 def suppress(
     boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, iou: float, size: Size
 ) -> torch.Tensor:
@@ -126,7 +131,7 @@ def suppress(
         iou: overlap beyond which the weaker box is dropped.
         size: (height, width) of the image [px].
     """
-    if torch.jit.is_tracing():
+    if is_traced():
         # `batched_nms` would look for the largest coordinate, of no boxes perhaps.
         return nms(boxes + (labels * (max(size) + 1))[:, None], scores, iou)
     return batched_nms(boxes, scores, labels, iou)

@@ -15,7 +15,7 @@ from synth_detect_ros.config.options import leaves, read_config
 from synth_detect_ros.errors import DatasetError, StorageError
 
 ROOT = Path(__file__).parents[2]
-CONFIGURED = ['synthesize', 'train', 'evaluate', 'detect', 'export']
+CONFIGURED = ['synthesize', 'train', 'evaluate', 'detect', 'export', 'export-model']
 COMMANDS = [*CONFIGURED, 'model-box', 'show', 'experiment', 'doctor']
 
 

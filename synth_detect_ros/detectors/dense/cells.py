@@ -10,6 +10,8 @@ from functools import lru_cache
 
 import torch
 
+from synth_detect_ros.detectors.one_stage import is_traced
+
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(mode=False)  # what is kept serves training, too
@@ -61,7 +63,7 @@ def decode(codes: torch.Tensor, centres: torch.Tensor, strides: torch.Tensor) ->
     Returns:
         (..., C, 4) xyxy edges [px].
     """
-    logits = codes.unflatten(-1, (4, int(codes.shape[-1]) // 4))
+    logits = torch.unflatten(codes, -1, (4, int(codes.shape[-1]) // 4))
     values = torch.arange(logits.shape[-1], dtype=logits.dtype, device=logits.device)
     sides = (logits.softmax(dim=-1) * values).sum(dim=-1) * strides
     return torch.cat([centres - sides[..., :2], centres + sides[..., 2:]], dim=-1)
@@ -80,7 +82,7 @@ def best_scores(
     Returns:
         (N,) scores, (N,) int64 cells and (N,) int64 classes from 0.
     """
-    if torch.jit.is_tracing():  # how many there are is not known before the threshold
+    if is_traced():  # how many there are is not known before the threshold
         values, places = scores.flatten().topk(min(count, scores.numel()))
         places = places[values >= threshold]
         return values[values >= threshold], places // scores.shape[1], places % scores.shape[1]

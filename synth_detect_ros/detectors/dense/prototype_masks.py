@@ -6,6 +6,8 @@ import torch
 from torch.nn import functional
 from torchvision.ops import roi_align
 
+from synth_detect_ros.detectors.one_stage import is_traced
+
 # Side of the masks that are cut out, each over its box.
 SIDE = 64
 
@@ -73,9 +75,9 @@ def crop_masks(
         boxes: (N, 4) of the detections, xyxy edges [px].
         stride: of the prototypes [px].
     """
-    if not torch.jit.is_tracing() and not len(boxes):
+    if not is_traced() and not len(boxes):
         return boxes.new_zeros((0, 1, SIDE, SIDE))
-    logits = (coefficients @ prototypes.flatten(1)).unflatten(1, prototypes.shape[1:])[:, None]
+    logits = torch.unflatten(coefficients @ prototypes.flatten(1), 1, (1, *prototypes.shape[1:]))
     index = torch.arange(boxes.shape[0], dtype=boxes.dtype, device=boxes.device)[:, None]
     rois = torch.cat([index, boxes], dim=1)
     return roi_align(logits, rois, SIDE, 1 / stride, sampling_ratio=1, aligned=True).sigmoid()

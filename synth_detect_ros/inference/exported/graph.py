@@ -71,8 +71,6 @@ class DetectionGraph(nn.Module):
         # To float first: TensorRT has uint8 for the input alone.
         x = (image.float().permute(0, 3, 1, 2) / 255 - self.mean) / self.std
         if self._resized != self._size:
-            x = functional.interpolate(
-                x, size=self._resized, mode='bilinear', align_corners=False
-            )
+            x = functional.interpolate(x, size=self._resized, mode='bilinear', align_corners=False)
         down, right = self._padding
         return functional.pad(x, (0, right, 0, down)) if down or right else x
