@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import re
 import sys
 import types
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -33,6 +35,13 @@ CASES = [
     (TINY_SSD, (97, 140)),
     ({**TINY_SSD, 'fixed_size': [100, 90], 'candidates': 30}, (50, 60)),
 ]
+OUTPUTS = {
+    'boxes': 'tensor(float)',
+    'scores': 'tensor(float)',
+    'labels': 'tensor(int64)',
+    'masks': 'tensor(float)',
+}
+ROOT = Path(__file__).parents[3]
 NEEDS = {'onnx': 'onnxruntime', 'openvino': 'openvino'}
 
 
@@ -108,10 +117,7 @@ def test_onnx_file_explains_itself(tmp_path, bundle):
     (image,) = session.get_inputs()
     assert (image.name, image.shape, image.type) == ('image', [1, 96, 128, 3], 'tensor(uint8)')
     outputs = {output.name: output.type for output in session.get_outputs()}
-    assert outputs == {
-        'boxes': 'tensor(float)', 'scores': 'tensor(float)', 'labels': 'tensor(int64)',
-        'masks': 'tensor(float)',
-    }  # fmt: skip
+    assert outputs == OUTPUTS
     facts = session.get_modelmeta().custom_metadata_map
     assert json.loads(facts['classes']) == list(CLASSES)
     assert json.loads(facts['camera']) == CAMERA
@@ -126,9 +132,7 @@ def test_openvino_file_explains_itself(tmp_path, bundle):
     model = openvino.Core().read_model(tmp_path / 'out/model.xml')
     assert model.inputs[0].any_name == 'image'
     assert [output.any_name for output in model.outputs] == ['boxes', 'scores', 'labels', 'masks']
-    facts = model.get_rt_info('synth_detect_ros')
     assert json.loads(model.get_rt_info(['synth_detect_ros', 'classes']).value) == list(CLASSES)
-    assert facts is not None
     shape = list(model.inputs[0].get_shape())
     assert shape == [1, 96, 128, 3]
 
@@ -147,6 +151,19 @@ def test_model_yaml_and_parity_json_say_the_same(tmp_path, bundle, stand_in):
     written = json.loads((out / 'parity.json').read_text())
     assert written['ran'] == 'onnx' and written['bounds']['max_box_px'] == 0.5
     assert {k: written[k] for k in dataclasses.asdict(parity)} == dataclasses.asdict(parity)
+
+
+def test_documents_name_all_of_it(tmp_path, bundle, stand_in):
+    out = tmp_path / 'out'
+    export_model(config_of(bundle, out))
+    text = (ROOT / 'docs/formats.md').read_text()
+    text = text.partition('\n## Exported model\n')[2].partition('\n## ')[0]
+    named = set(re.findall(r'`(\w+)', text))
+    files = {name for names in writers.FILES.values() for name in names}
+    assert {*files, 'model.yaml', 'parity.json'} == set(re.findall(r'^    (\S+)', text, re.M))
+    content = json.loads((out / 'parity.json').read_text())
+    facts = yaml.safe_load((out / 'model.yaml').read_text())
+    assert {*facts, *content, *content['bounds'], *OUTPUTS} <= named
 
 
 def test_command_prints_how_it_compares(tmp_path, bundle, stand_in, capsys):
@@ -280,16 +297,16 @@ def test_a_network_that_a_format_cannot_hold_is_refused(tmp_path, bundle, monkey
     assert list(tmp_path.iterdir()) == []
 
 
-def test_openvino_files_that_cannot_be_written_are_reported(tmp_path, bundle, monkeypatch):
-    openvino = pytest.importorskip('openvino')
-
+def test_openvino_files_that_cannot_be_written_are_reported(tmp_path, monkeypatch):
     def fail(*args, **values):
         raise RuntimeError('disk full')
 
-    monkeypatch.setattr(openvino, 'save_model', fail)
+    model = types.SimpleNamespace(outputs=[], set_rt_info=lambda text, path: None)
+    openvino = types.SimpleNamespace(convert_model=lambda *_, **__: model, save_model=fail)
+    monkeypatch.setitem(sys.modules, 'openvino', openvino)
+    graph = types.SimpleNamespace(names=())
     with pytest.raises(StorageError, match=r'model\.xml cannot be written \(disk full\)'):
-        export_model(config_of(bundle, tmp_path / 'out', format='openvino'))
-    assert list(tmp_path.iterdir()) == []
+        writers.WRITERS['openvino'](graph, torch.zeros(1), {'format': '1'}, tmp_path)
 
 
 class Parser:

@@ -38,7 +38,9 @@ def traced(detector, size, threshold):
     graph = DetectionGraph(detector, size, threshold).eval()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')
-        trace = torch.jit.trace(graph, torch.zeros((1, *size, 3), dtype=torch.uint8))
+        empty = torch.zeros((1, *size, 3), dtype=torch.uint8)
+        graph(empty)
+        trace = torch.jit.trace(graph, empty, check_trace=False)
     return graph, trace
 
 
