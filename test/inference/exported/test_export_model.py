@@ -83,6 +83,7 @@ def stand_in(monkeypatch):
     return stand_in
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('format', NEEDS)
 @pytest.mark.parametrize(('network', 'size'), CASES)
 def test_exported_model_finds_what_the_bundle_finds(tmp_path, format, network, size):
