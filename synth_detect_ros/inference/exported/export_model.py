@@ -62,12 +62,7 @@ def export_model(config: ExportModelConfig) -> Parity:
     out = Path(config.out)
     check_packages(config.format)
     _check_out(out)
-    detector, info = load_bundle(Path(config.model), trust_code=config.trust_code)
-    if not isinstance(detector, OneStage):
-        raise ConfigError(
-            f'{config.model}: wanted a detector of one stage, got {detector.config.architecture}, '
-            'which has two. Train one with detector.architecture dense or ssd.'
-        )
+    detector, info = _load(config)
     size = _size(config, info, detector)
     images = _images(config, size)
     threshold = max(config.score_threshold, detector.config.score_threshold)
@@ -81,6 +76,21 @@ def export_model(config: ExportModelConfig) -> Parity:
         parity = _compare(config, new, images, threshold, detector.config.max_detections)
         _write_parity(config, parity, new)
     return parity
+
+
+def _load(config: ExportModelConfig) -> tuple[OneStage, dict[str, Any]]:
+    """Return the detector and what its bundle says.
+
+    Raises:
+        ConfigError: the detector has two stages.
+    """
+    detector, info = load_bundle(Path(config.model), trust_code=config.trust_code)
+    if not isinstance(detector, OneStage):
+        raise ConfigError(
+            f'{config.model}: wanted a detector of one stage, got {detector.config.architecture}, '
+            'which has two. Train one with detector.architecture dense or ssd.'
+        )
+    return detector, info
 
 
 def _check_out(out: Path) -> None:

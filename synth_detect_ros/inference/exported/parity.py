@@ -72,9 +72,8 @@ def compare(
         max_detections: of both, in an image.
         tolerance: difference of scores that rounding may make.
     """
-    unmatched = 0
+    matched = unmatched = 0
     boxes, scores, overlaps = [0.0], [0.0], []
-    matched = 0
     for one, other in zip(wanted, found, strict=True):
         rows, columns = pairs(one, other)
         matched += len(rows)
@@ -84,8 +83,7 @@ def compare(
         for detections, kept in ((one, rows), (other, columns)):
             full = len(detections) >= max_detections
             edge = max(score_threshold, float(detections.scores.min()) if full else 0.0)
-            alone = np.delete(detections.scores, kept)
-            unmatched += int((~(alone <= edge + tolerance)).sum())  # what is no number counts
+            unmatched += _alone(np.delete(detections.scores, kept), edge + tolerance)
     return Parity(
         images=len(wanted),
         detections=_count(wanted),
@@ -111,6 +109,11 @@ def pairs(one: Detections, other: Detections) -> tuple[NDArray[np.intp], NDArray
     rows = np.arange(len(one))
     mutual = (distance.argmin(axis=0)[columns] == rows) & same[rows, columns]
     return rows[mutual], columns[mutual]
+
+
+def _alone(scores: NDArray[np.float64], edge: float) -> int:
+    """Return how many scores lie above the edge; one that is no number counts."""
+    return int((~(scores <= edge)).sum())
 
 
 def _overlaps(one: Detections, other: Detections) -> list[float]:
