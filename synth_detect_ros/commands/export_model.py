@@ -13,7 +13,7 @@ def add(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Write the model, and print how it compares with the bundle."""
-    from synth_detect_ros.inference.exported.export_model import export_model
+    from synth_detect_ros.deployment.export_model import export_model
 
     parity = export_model(args.config)
     print(f'exported model: {args.config.out}\n{parity}')

@@ -39,7 +39,7 @@ class OneStage(Detector):
     """A detector whose raw outputs follow from the maps of its extractor without any choice.
 
     All that follows the raw outputs can be traced, for images of one size; see
-    `inference.exported.graph`.
+    `deployment.graph`.
     """
 
     @abstractmethod

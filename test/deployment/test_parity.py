@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from synth_detect_ros.inference.exported.parity import compare, pairs
+from synth_detect_ros.deployment.parity import compare, pairs
 from synth_detect_ros.structures import Detections
 
 

@@ -9,9 +9,9 @@ from networks import spread_scores
 from tiny import CLASSES, TINY_DENSE, TINY_SSD, detector_config
 
 from synth_detect_ros.bundle import save_bundle
+from synth_detect_ros.deployment.graph import DetectionGraph
 from synth_detect_ros.detectors.build import build_detector
 from synth_detect_ros.geometry.masks import paste_masks
-from synth_detect_ros.inference.exported.graph import DetectionGraph
 from synth_detect_ros.inference.predictor import Predictor
 
 NETWORKS = {

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
+from synth_detect_ros.deployment.graph import DetectionGraph
 from synth_detect_ros.errors import ConfigError, StorageError
 from synth_detect_ros.files import write_atomic
-from synth_detect_ros.inference.exported.graph import DetectionGraph
 
 ONNX, OPENVINO, ENGINE = 'model.onnx', 'model.xml', 'model.engine'
 # What a folder holds of each format.

@@ -20,16 +20,16 @@ from numpy.typing import NDArray
 from synth_detect_ros import __version__
 from synth_detect_ros.bundle import load_bundle
 from synth_detect_ros.config import ExportModelConfig
+from synth_detect_ros.deployment.graph import DetectionGraph
+from synth_detect_ros.deployment.parity import Parity, compare
+from synth_detect_ros.deployment.readers import open_exported
+from synth_detect_ros.deployment.writers import FILES, check_packages, write_model
 from synth_detect_ros.detectors.one_stage import OneStage, Size
 from synth_detect_ros.documents import read_yaml
 from synth_detect_ros.errors import ConfigError, DatasetError, ParityError
 from synth_detect_ros.files import read_image, sha256_of, write_atomic
 from synth_detect_ros.folders import whole_folder
 from synth_detect_ros.images.places import images_in
-from synth_detect_ros.inference.exported.graph import DetectionGraph
-from synth_detect_ros.inference.exported.parity import Parity, compare
-from synth_detect_ros.inference.exported.readers import open_exported
-from synth_detect_ros.inference.exported.writers import FILES, check_packages, write_model
 from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.inference.preprocessing import preprocessing_of
 

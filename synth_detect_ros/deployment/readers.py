@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synth_detect_ros.deployment.writers import ONNX, OPENVINO
 from synth_detect_ros.geometry.masks import paste_masks
-from synth_detect_ros.inference.exported.writers import ONNX, OPENVINO
 from synth_detect_ros.structures import Detections
 
 Run = Callable[[NDArray[np.uint8]], Detections]

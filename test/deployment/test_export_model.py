@@ -19,11 +19,11 @@ from synth_detect_ros import __version__
 from synth_detect_ros.bundle import save_bundle
 from synth_detect_ros.commands.main import main
 from synth_detect_ros.config import ExportModelConfig
+from synth_detect_ros.deployment import export_model as exporting
+from synth_detect_ros.deployment import readers, writers
+from synth_detect_ros.deployment.export_model import export_model
 from synth_detect_ros.detectors.build import build_detector
 from synth_detect_ros.errors import ConfigError, DatasetError, ParityError, StorageError
-from synth_detect_ros.inference.exported import export_model as exporting
-from synth_detect_ros.inference.exported import readers, writers
-from synth_detect_ros.inference.exported.export_model import export_model
 
 CAMERA = {'image_width': 128, 'image_height': 96, 'camera_name': 'eye'}
 MASKS = {**TINY_DENSE, 'masks': True, 'separable': True, 'fixed_size': [150, 70]}
