@@ -41,7 +41,7 @@ OUTPUTS = {
     'labels': 'tensor(int64)',
     'masks': 'tensor(float)',
 }
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 NEEDS = {'onnx': 'onnxruntime', 'openvino': 'openvino'}
 
 
