@@ -126,8 +126,7 @@ def _begun_with(stored: Path, names: Sequence[str]) -> dict[str, Any] | None:
     text = stored.read_bytes() if stored.is_file() else b''
     with suppress(ConfigError):
         begun = read_mapping(stored) if text.endswith(b'\n') else {}
-        found = list(_flat(begun))
-        if not (len(found) < len(names) and found == names[: len(found)]):
+        if not _is_cut(list(_flat(begun)), names):
             return begun
     if not checkpoint.is_file():
         return None
@@ -135,6 +134,17 @@ def _begun_with(stored: Path, names: Sequence[str]) -> dict[str, Any] | None:
         state = torch.load(checkpoint, map_location='cpu', weights_only=True, mmap=True)
     logger.warning('%s is not whole; its checkpoint is', stored)
     return dict(state['config']) if 'config' in state else None
+
+
+def _is_cut(found: Sequence[str], names: Sequence[str]) -> bool:
+    """Return whether options are the first ones of all; the last may be a group without any."""
+    if len(found) >= len(names):
+        return False
+    *before, last = found or ('',)
+    wanted = names[len(before)]
+    return before == list(names[: len(before)]) and (
+        not last or f'{wanted}.'.startswith(f'{last}.')
+    )
 
 
 def _flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

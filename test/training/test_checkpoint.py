@@ -69,7 +69,8 @@ def test_run_goes_on_whatever_a_kill_left_of_its_configuration(run, tmp_path):
     whole = (Path(run.out) / 'train.yaml').read_bytes()
     checkpoint.write_bytes((Path(run.out) / 'checkpoint.pt').read_bytes())
     here = run.replace(out=str(tmp_path))
-    for length in (*range(0, len(whole), 41), len(whole)):
+    lines = [place + 1 for place, byte in enumerate(whole) if byte == ord('\n')]
+    for length in (*range(0, len(whole), 411), *lines):
         path.write_bytes(whole[:length])
         refuse_other_run(here)
         with pytest.raises(ConfigError, match=r'another configuration: seed is 4 there, 5 here'):
@@ -82,7 +83,8 @@ def test_run_goes_on_whatever_a_kill_left_of_its_configuration(run, tmp_path):
 def test_folder_of_a_run_that_was_killed_at_its_start_is_free(run, tmp_path):
     whole = (Path(run.out) / 'train.yaml').read_bytes()
     here = run.replace(out=str(tmp_path), seed=5)
-    for length in range(0, len(whole) - 1, 41):
+    lines = [place + 1 for place, byte in enumerate(whole) if byte == ord('\n')]
+    for length in (*range(0, len(whole) - 1, 411), *lines[:-1]):
         (tmp_path / 'train.yaml').write_bytes(whole[:length])
         refuse_other_run(here)
 
