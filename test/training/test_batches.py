@@ -31,10 +31,12 @@ def test_error_arrives_in_its_turn():
 
 
 def test_leaving_early_ends_the_thread():
+    before = set(threading.enumerate())
     results = prefetch(iter(int, 1), lambda item: item)
     next(results)
+    assert set(threading.enumerate()) > before
     results.close()
-    assert not any(thread.name.startswith('prefetch') for thread in threading.enumerate())
+    assert set(threading.enumerate()) <= before
 
 
 def test_tensors_keep_name_and_value_on_their_way():
