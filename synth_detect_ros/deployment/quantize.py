@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from synth_detect_ros.bundle import copy_bundle
+from synth_detect_ros.bundle import INT8, copy_bundle, read_bundle_info
 from synth_detect_ros.config import QuantizeConfig
 from synth_detect_ros.dataset.backgrounds import read_background_set
 from synth_detect_ros.dataset.coco import read_coco
@@ -41,8 +41,9 @@ def quantize(config: QuantizeConfig) -> Path:
         The new bundle.
 
     Raises:
-        ConfigError: an option that is needed is empty; NNCF or OpenVINO is not installed; or AP
-            falls by more than `max_drop`: then nothing is written.
+        ConfigError: an option that is needed is empty; NNCF or OpenVINO is not installed; the
+            model is quantised already; `out` holds something else; or AP falls by more than
+            `max_drop`. Nothing is written then.
         BundleError: the model cannot be loaded.
         DatasetError: images or labels are missing, broken or too few.
         BackgroundError: the backgrounds are missing or broken.
@@ -52,8 +53,7 @@ def quantize(config: QuantizeConfig) -> Path:
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
         raise ConfigError(f'not installed: pip install {" ".join(missing)}')
     model, out, folder = Path(config.model), Path(config.out), Path(config.dataset)
-    if model.resolve() == out.resolve():
-        raise ConfigError(f'out: {out} is the model itself. Choose another folder.')
+    _check_folders(model, out)
     images, scored = _divide(read_coco(folder / 'annotations.json', within=folder), config)
     files = [*image_files(folder / 'images', images, within=folder), *_backgrounds(config)]
     plain = Predictor(model, 'cpu', runtime='openvino', trust_code=config.trust_code)
@@ -65,6 +65,20 @@ def quantize(config: QuantizeConfig) -> Path:
         facts = {'images': len(files), **_accuracy(plain, small, scored, config)}
         _save(network, new, model, facts)
     return out
+
+
+def _check_folders(model: Path, out: Path) -> None:
+    """Refuse a model that is quantised already, and to replace what `quantize` did not make.
+
+    Raises:
+        BundleError: the model is missing or broken.
+        ConfigError: see above.
+    """
+    if 'int8' in read_bundle_info(model):
+        raise ConfigError(f'model: {model} is in 8-bit integers already. Give what it came from.')
+    made = (out / INT8).is_file() and 'int8' in read_bundle_info(out)
+    if not made and out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise ConfigError(f'out: {out} holds something else. Choose a new folder.')
 
 
 def _accuracy(

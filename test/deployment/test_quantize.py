@@ -71,6 +71,9 @@ def test_new_bundle_finds_what_the_first_finds(tmp_path, dataset, without_nncf, 
     # The float32 weights are there for who has no OpenVINO.
     assert Predictor(out, 'cpu', 1, 'torch').runtime == 'torch'
     assert load_bundle(out)[0].classes == tiny.CLASSES
+    with pytest.raises(ConfigError, match='in 8-bit integers already'):
+        quantize(config(tmp_path, model=out, out=tmp_path / 'again'))
+    assert quantize(config(tmp_path)) == out  # its own is replaced
 
 
 def test_backgrounds_calibrate_too(tmp_path, dataset, without_nncf):
@@ -96,8 +99,11 @@ def test_packages_that_are_missing_are_named(tmp_path, monkeypatch):
 
 def test_bad_input_is_told(tmp_path, dataset, without_nncf):
     tiny.write_bundle(tmp_path / 'bundle', architecture='dense')
-    with pytest.raises(ConfigError, match='is the model itself'):
+    with pytest.raises(ConfigError, match='holds something else'):
         quantize(config(tmp_path, out=tmp_path / 'bundle'))
+    with pytest.raises(ConfigError, match='holds something else'):
+        quantize(config(tmp_path, out=dataset))
+    assert (dataset / 'annotations.json').is_file()
     with pytest.raises(BackgroundError, match='no such folder'):
         quantize(config(tmp_path, backgrounds=tmp_path / 'nowhere'))
     with pytest.raises(BundleError, match='no trained model'):
