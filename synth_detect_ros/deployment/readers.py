@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from synth_detect_ros.deployment.writers import ONNX, OPENVINO
 from synth_detect_ros.geometry.masks import paste_masks
+from synth_detect_ros.inference.runtimes import openvino_core
 from synth_detect_ros.structures import Detections
 
 Run = Callable[[NDArray[np.uint8]], Detections]
@@ -46,8 +47,7 @@ def _onnx(file: Path) -> Callable[[NDArray[np.uint8]], Sequence[Any]]:
 
 
 def _openvino(file: Path) -> Callable[[NDArray[np.uint8]], Sequence[Any]]:
-    openvino: Any = importlib.import_module('openvino')
-    model = openvino.Core().compile_model(file, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
+    model = openvino_core().compile_model(file, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
 
     def run(images: NDArray[np.uint8]) -> Sequence[Any]:
         found = model(images)

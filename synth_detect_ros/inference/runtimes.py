@@ -12,7 +12,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -85,6 +85,19 @@ def _compile(dense: nn.Module, _: int) -> Runtime:
     return cast(Runtime, compiled)
 
 
+@cache
+def openvino_core() -> Any:
+    """Return OpenVINO's core, the same one for the life of the process.
+
+    Each core gives the thread that first uses it a stack for signal handlers, and takes it back
+    with the core. Where two are dropped in the order in which they were made, the stack of the
+    first, which is gone, becomes the thread's again, and the next signal ends the process
+    (OpenVINO 2026.4, `SigAltStackSetup` of its CPU plugin).
+    """
+    openvino: Any = importlib.import_module('openvino')
+    return openvino.Core()
+
+
 @torch.no_grad()
 def openvino_model(dense: nn.Module) -> Any:
     """Return the dense part as a model of OpenVINO, for images of any size."""
@@ -99,18 +112,16 @@ def _openvino(dense: nn.Module, threads: int) -> Runtime:
 
 
 def _openvino_int8(file: Path, _: nn.Module, threads: int) -> Runtime:
-    openvino: Any = importlib.import_module('openvino')
-    return _compiled_openvino(openvino.Core().read_model(file), threads)
+    return _compiled_openvino(openvino_core().read_model(file), threads)
 
 
 def _compiled_openvino(model: Any, threads: int) -> Runtime:
-    openvino: Any = importlib.import_module('openvino')
     hints = {
         'PERFORMANCE_HINT': 'LATENCY',
         'INFERENCE_NUM_THREADS': threads,
         'INFERENCE_PRECISION_HINT': 'f32',
     }
-    request = openvino.Core().compile_model(model, 'CPU', hints).create_infer_request()
+    request = openvino_core().compile_model(model, 'CPU', hints).create_infer_request()
 
     def run(image: torch.Tensor) -> list[torch.Tensor]:
         found = request.infer([image.contiguous().numpy()], share_inputs=True, share_outputs=True)

@@ -1,9 +1,12 @@
 """The fast path finds what the detector finds, whoever computes the dense part."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
-from tiny import CLASSES, TINY_DENSE, TINY_SSD, detector_config
+from tiny import CLASSES, TINY_DENSE, TINY_SSD, detector_config, write_bundle
 
 from synth_detect_ros.bundle import load_bundle, save_bundle
 from synth_detect_ros.detectors.build import build_detector
@@ -151,3 +154,25 @@ def test_a_runtime_that_fails_says_what_to_choose(monkeypatch):
 def test_gpus_are_for_torch():
     with pytest.raises(ConfigError, match='Choose auto, torch or compile'):
         build_runtime('openvino', small(), torch.device('cuda'), 1)
+
+
+SIGNAL = """
+import os, signal, sys
+from pathlib import Path
+from synth_detect_ros.inference.predictor import Predictor
+heard = []
+signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
+first, second = (Predictor(Path(sys.argv[1]), 'cpu', 1, 'openvino') for _ in range(2))
+del first
+del second
+os.kill(os.getpid(), signal.SIGUSR1)
+print(len(heard))
+"""
+
+
+def test_signals_are_handled_when_models_are_gone_in_whatever_order(tmp_path):
+    pytest.importorskip('openvino')
+    write_bundle(tmp_path / 'bundle')
+    line = [sys.executable, '-c', SIGNAL, str(tmp_path / 'bundle')]
+    run = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout.split()) == (0, ['1']), run.stderr
