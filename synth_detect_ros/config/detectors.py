@@ -9,6 +9,7 @@ from pydantic import model_validator
 
 from synth_detect_ros.config.network import (
     BETA,
+    NORM,
     BoxHeadConfig,
     NetworkConfig,
     PositionHeadConfig,
@@ -25,6 +26,7 @@ ARCHITECTURE = 'faster_rcnn, mask_rcnn, rfcn, ssd or dense; each has options of 
 class TwoStageConfig(NetworkConfig):
     """What detectors with proposals have."""
 
+    norm: Literal['group', 'none'] = option('group', NORM)
     c4_stride: int = option(
         16, 'stride of the single map of neck c4: 16, or 8 with dilated convolutions', unit='px',
         low=8, high=16,
@@ -81,6 +83,7 @@ class SSDConfig(NetworkConfig):
     """SSD (Liu et al. 2016); defaults of the ssd_* configurations of the paper's toolchain."""
 
     architecture: Literal['ssd'] = option('ssd', ARCHITECTURE)
+    norm: Literal['group', 'none'] = option('group', NORM)
     neck: Literal['extra'] = option(
         'extra', 'what joins extractor and heads: the maps of strides 16 and 32, and ever smaller '
         'extra ones',
@@ -144,6 +147,9 @@ class DenseConfig(NetworkConfig):
     """
 
     architecture: Literal['dense'] = option('dense', ARCHITECTURE)
+    norm: Literal['batch', 'group', 'none'] = option(
+        'batch', f'{NORM}; over a batch costs nothing in use'
+    )
     neck: Literal['pan'] = option(
         'pan', 'what joins extractor and head: a pyramid from coarse to fine and back'
     )
@@ -156,7 +162,7 @@ class DenseConfig(NetworkConfig):
     kernel: int = option(3, 'side of the convolutions: 3, 5 or 7', unit='cells', low=3, high=7)
     separable: bool = option(
         False,
-        'each convolution in two, over space and over channels: fewer sums, more memory traffic',
+        'each convolution in two, over space and over channels: fewer sums',
     )
     bins: int = option(
         16, 'the sides of a box lie at most this many strides from the middle of the cell', low=4,

@@ -13,6 +13,7 @@ from synth_detect_ros.errors import ConfigError
 Scales = tuple[float, float, float, float]
 
 BETA = 'error of a code at which its loss turns from a square into a line'
+NORM = 'normalisation of what trains behind the extractor'
 
 
 class NetworkConfig(Options):
@@ -40,9 +41,7 @@ class NetworkConfig(Options):
     adapters: bool = option(
         False, 'trainable 1x1 convolutions beside the residual blocks of the frozen extractor'
     )
-    norm: Literal['group', 'none'] = option(
-        'group', 'normalisation of what trains behind the extractor'
-    )
+    norm: str
     channels: int = option(
         128, 'channels of the pyramid, and of 3x3 convolutions in the heads', low=8, high=1024
     )

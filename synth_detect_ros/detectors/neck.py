@@ -65,6 +65,8 @@ def norm_layer(config: NetworkConfig, group: int = 0) -> NormLayer:
     """
     if config.norm == 'none':
         return None
+    if config.norm == 'batch':
+        return nn.BatchNorm2d
     return lambda channels: nn.GroupNorm(
         math.gcd(max(channels // group, 1) if group else 32, channels), channels
     )

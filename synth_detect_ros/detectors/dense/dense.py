@@ -50,8 +50,8 @@ class Dense(OneStage):
         extractor = build_extractor(config, load=load_weights, own_code=own_code)
         super().__init__(config, classes, extractor)
         self.neck = PathAggregation(extractor, config)
-        self.head = DenseHead(config, len(classes))
         self.strides = extractor.strides
+        self.head = DenseHead(config, len(classes), len(self.strides))
 
     @property
     def first_stage(self) -> Stage:

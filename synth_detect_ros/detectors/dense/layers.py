@@ -53,19 +53,45 @@ class PathAggregation(nn.Module):
         return joined
 
 
+class Tower(nn.Module):
+    """Convolutions that all maps share, with a normalisation of each map's own.
+
+    What they put out has other statistics on each map (Lyu et al. 2022, "RTMDet", sec. 3.2).
+
+    Args:
+        config: the network.
+        levels: how many maps there are.
+    """
+
+    def __init__(self, config: DenseConfig, levels: int) -> None:
+        super().__init__()
+        norm, width = norm_layer(config), config.channels
+        self.convs = nn.ModuleList(_conv(config) for _ in range(config.convs))
+        self.norms = nn.ModuleList(
+            nn.ModuleList(nn.Identity() if norm is None else norm(width) for _ in range(levels))
+            for _ in range(config.convs)
+        )
+
+    def forward(self, x: torch.Tensor, level: int) -> torch.Tensor:
+        """Return (B, C, H, W) of the (B, C, H, W) map of a level, finest first."""
+        for conv, norms in zip(self.convs, self.norms, strict=True):
+            x = functional.relu(norms[level](conv(x)))  # type: ignore[index]  # a list
+        return x
+
+
 class DenseHead(nn.Module):
-    """Scores, distances and mask coefficients of each cell; one set of layers for all maps.
+    """Scores, distances and mask coefficients of each cell; convolutions shared by all maps.
 
     Args:
         config: the network.
         classes: how many there are.
+        levels: how many maps there are.
     """
 
-    def __init__(self, config: DenseConfig, classes: int) -> None:
+    def __init__(self, config: DenseConfig, classes: int, levels: int) -> None:
         super().__init__()
         norm, width = norm_layer(config), config.channels
-        self.score_tower = nn.Sequential(*(_block(config, norm) for _ in range(config.convs)))
-        self.box_tower = nn.Sequential(*(_block(config, norm) for _ in range(config.convs)))
+        self.score_tower, self.box_tower = Tower(config, levels), Tower(config, levels)
         self.logits = _predictor(width, classes, -math.log((1 - PRIOR) / PRIOR))
         self.codes = _predictor(width, 4 * (config.bins + 1), _first_codes(config.bins))
         self.coefficients: nn.Module | None = None
@@ -86,8 +112,8 @@ class DenseHead(nn.Module):
             coefficients for each, and the (B, M, H_0, W_0) prototypes on the finest map.
         """
         logits, codes, coefficients = [], [], []
-        for m in maps:
-            scores, boxes = self.score_tower(m), self.box_tower(m)
+        for level, m in enumerate(maps):
+            scores, boxes = self.score_tower(m, level), self.box_tower(m, level)
             logits.append(_last(self.logits(scores)))
             codes.append(_last(self.codes(boxes)))
             if self.coefficients is not None:
@@ -106,15 +132,23 @@ def _last(maps: torch.Tensor) -> torch.Tensor:
     return maps.permute(0, 2, 3, 1)
 
 
-def _block(config: DenseConfig, norm: NormLayer, stride: int = 1) -> nn.Sequential:
+def _conv(config: DenseConfig, stride: int = 1) -> nn.Module:
     """Return a convolution, or with `separable` one over space and one over channels."""
-    width, side = config.channels, config.kernel
+    width, side, bias = config.channels, config.kernel, config.norm == 'none'
     if not config.separable:
-        return Conv2dNormActivation(width, width, side, stride, norm_layer=norm)
+        return nn.Conv2d(width, width, side, stride, side // 2, bias=bias)
     return nn.Sequential(
-        Conv2dNormActivation(width, width, side, stride, groups=width, norm_layer=norm),
-        Conv2dNormActivation(width, width, 1, norm_layer=norm),
+        nn.Conv2d(width, width, side, stride, side // 2, groups=width, bias=False),
+        nn.Conv2d(width, width, 1, bias=bias),
     )
+
+
+def _block(config: DenseConfig, norm: NormLayer, stride: int = 1) -> nn.Sequential:
+    """Return a convolution with normalisation and ReLU."""
+    layers = [_conv(config, stride)]
+    if norm is not None:
+        layers.append(norm(config.channels))
+    return nn.Sequential(*layers, nn.ReLU(inplace=True))
 
 
 def _first_codes(bins: int) -> torch.Tensor:

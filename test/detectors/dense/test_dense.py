@@ -1,11 +1,14 @@
 """The dense detector: its choice is that of plain loops, its losses follow its options."""
 
+import itertools
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 from tiny import CLASSES, HEIGHT, OWN_EXTRACTOR, WIDTH, detector_config
+from torch import nn
 
 from synth_detect_ros.config import DenseConfig, DetectorConfig
 from synth_detect_ros.config.options import build as build_config
@@ -105,7 +108,10 @@ def test_losses_are_numbers_and_reach_every_layer(counts, masks):
     sum(losses.values()).backward()
     if sum(counts):
         grads = {n: p.grad for n, p in detector.named_parameters() if 'first_stage' not in n}
-        assert all(g is not None and g.isfinite().all() and g.any() for g in grads.values())
+        assert all(g is not None and g.isfinite().all() for g in grads.values())
+        # Boxes are learnt on the maps of their size: the normalisation of another map may rest.
+        some = {re.sub(r'(box_tower.norms.\d+).\d+', r'\1', n) for n, g in grads.items() if g.any()}
+        assert some == {re.sub(r'(box_tower.norms.\d+).\d+', r'\1', n) for n in grads}
 
 
 @pytest.mark.parametrize(
@@ -187,3 +193,25 @@ def test_single_map_cannot_feed_the_pyramid(tmp_path):
     (tmp_path / 'own.py').write_text(OWN_EXTRACTOR)
     with pytest.raises(ConfigError, match='a pyramid needs two maps of 8 or more'):
         build(extractor=f'{tmp_path}/own.py:make')
+
+
+def test_each_map_is_normalised_by_itself():
+    """Convolutions are one for all maps, what their outputs are scaled by is not."""
+    detector = build(norm='batch').train()
+    detector(images(2), targets(2, 1))
+    means = [norm.running_mean for norm in detector.head.score_tower.norms[0]]
+    assert len(means) == len(detector.strides)
+    assert not any(torch.allclose(a, b, rtol=1e-2) for a, b in itertools.combinations(means, 2))
+
+
+@pytest.mark.parametrize('norm', ['batch', 'group', 'none'])
+def test_normalisation_is_that_of_the_option(norm):
+    detector = build(norm=norm).train()
+    sum(detector(images(2), targets(2, 1)).values()).backward()
+    kinds = {type(m) for part in (detector.head, detector.neck.down) for m in part.modules()}
+    assert (nn.GroupNorm in kinds, nn.BatchNorm2d in kinds) == (norm == 'group', norm == 'batch')
+
+
+def test_batch_norm_is_not_for_maps_of_one_cell():
+    with pytest.raises(ConfigError, match='norm'):
+        build_config(DetectorConfig, {'architecture': 'ssd', 'norm': 'batch'}, 'detector')
