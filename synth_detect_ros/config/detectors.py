@@ -148,7 +148,7 @@ class DenseConfig(NetworkConfig):
 
     architecture: Literal['dense'] = option('dense', ARCHITECTURE)
     norm: Literal['batch', 'group', 'none'] = option(
-        'batch', f'{NORM}; over a batch costs nothing in use'
+        'group', f'{NORM}; over a batch costs nothing in use'
     )
     neck: Literal['pan'] = option(
         'pan', 'what joins extractor and head: a pyramid from coarse to fine and back'
