@@ -148,7 +148,7 @@ class DenseConfig(NetworkConfig):
 
     architecture: Literal['dense'] = option('dense', ARCHITECTURE)
     norm: Literal['batch', 'group', 'none'] = option(
-        'group', f'{NORM}; over a batch costs nothing in use'
+        'group', f'{NORM}; batch: becomes part of the convolutions in use'
     )
     neck: Literal['pan'] = option(
         'pan', 'what joins extractor and head: a pyramid from coarse to fine and back'
@@ -161,8 +161,7 @@ class DenseConfig(NetworkConfig):
     )
     kernel: int = option(3, 'side of the convolutions: 3, 5 or 7', unit='cells', low=3, high=7)
     separable: bool = option(
-        False,
-        'each convolution in two, over space and over channels: fewer sums',
+        False, 'each convolution in two, over space and over channels: fewer sums'
     )
     bins: int = option(
         16, 'the sides of a box lie at most this many strides from the middle of the cell', low=4,

@@ -92,7 +92,7 @@ def openvino_core() -> Any:
     Each core gives the thread that first uses it a stack for signal handlers, and takes it back
     with the core. Where two are dropped in the order in which they were made, the stack of the
     first, which is gone, becomes the thread's again, and the next signal ends the process
-    (OpenVINO 2026.4, `SigAltStackSetup` of its CPU plugin).
+    (seen with OpenVINO 2026.4; sigaltstack(2)).
     """
     openvino: Any = importlib.import_module('openvino')
     return openvino.Core()

@@ -56,7 +56,7 @@ class PathAggregation(nn.Module):
 class Tower(nn.Module):
     """Convolutions that all maps share, with a normalisation of each map's own.
 
-    What they put out has other statistics on each map (Lyu et al. 2022, "RTMDet", sec. 3.2).
+    What they put out has other statistics on each map (as in RTMDet, Lyu et al. 2022).
 
     Args:
         config: the network.

@@ -213,5 +213,5 @@ def test_normalisation_is_that_of_the_option(norm):
 
 
 def test_batch_norm_is_not_for_maps_of_one_cell():
-    with pytest.raises(ConfigError, match='norm'):
+    with pytest.raises(ConfigError, match=r"norm: 'batch' is not known\. Choose one of group"):
         build_config(DetectorConfig, {'architecture': 'ssd', 'norm': 'batch'}, 'detector')
