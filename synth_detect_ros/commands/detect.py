@@ -13,8 +13,10 @@ FLAGS = ('model', 'trust_code', 'device', 'score_threshold', 'threads')
 
 def add(parser: ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    parser.add_argument('images', nargs='*', type=Path, help='image files, or folders of them')
-    parser.add_argument('--out', type=Path, help='folder of overlays and detections.json')
+    parser.add_argument(
+        'images', nargs='*', type=Path, help='needed: image files, or folders of them'
+    )
+    parser.add_argument('--out', type=Path, help='needed: folder of overlays and detections.json')
     add_options(parser, DetectConfig, FLAGS)
 
 

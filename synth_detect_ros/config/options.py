@@ -201,6 +201,25 @@ def to_mapping(config: Options) -> dict[str, Any]:
     return config.model_dump(mode='json')
 
 
+def flatten(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Return the values of nested mappings by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = isinstance(value, Mapping)
+        flat |= flatten(value, f'{prefix}{name}.') if inner else {prefix + name: value}
+    return flat
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:
+    """Return in which options two configurations differ, and how, by their dotted names."""
+    one, other = flatten(there), flatten(here)
+    return {
+        name: f'{name} is {one.get(name)} there, {other.get(name)} here'
+        for name in {**other, **one}
+        if one.get(name) != other.get(name)
+    }
+
+
 def to_yaml(config: Options, indent: int = 0) -> str:
     """Return YAML text of a configuration, every option explained by a comment."""
     lines, pad = [], '  ' * indent

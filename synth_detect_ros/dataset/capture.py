@@ -17,6 +17,8 @@ _THUMBNAIL = (32, 24)
 # Sharpness is measured at this width at most, so that a threshold means the same for a 640x480
 # and a 1600x1200 camera, and Bayer or sensor noise does not pass for detail.
 _SHARPNESS_WIDTH = 640
+# After so long without a frame worth keeping somebody is told [s].
+STALL_S = 30.0
 # Grey levels that count as clipped: lossy codecs and debayering blur the ends of the scale.
 _BLACK, _WHITE = 5, 250
 
@@ -67,12 +69,15 @@ class FrameSelector:
         if self._last_time is not None and time_s - self._last_time < config.min_interval_s:
             reason = f'less than {config.min_interval_s:g} s after the last one'
         elif clipped > config.max_clipped:
-            reason = f'{clipped:.0%} of it is black or white, more than {config.max_clipped:.0%}'
+            reason = (
+                f'{clipped:.0%} of it is black or white, more than max_clipped, '
+                f'{config.max_clipped:.0%}'
+            )
         elif sharpness < config.min_sharpness:
-            reason = f'blurred: sharpness {sharpness:.1f} is below {config.min_sharpness:g}'
+            reason = f'blurred: sharpness {sharpness:.1f}, min_sharpness {config.min_sharpness:g}'
         elif difference < config.min_difference:
             reason = (
-                f'like a frame that is kept: difference {difference:.1f} is below '
+                f'like a frame that is kept: difference {difference:.1f}, min_difference '
                 f'{config.min_difference:g}'
             )
         else:
@@ -88,6 +93,21 @@ class FrameSelector:
         """Return the mean absolute difference from the most similar kept frame."""
         thumbnail = _thumbnail(grey)
         return min((float(np.abs(thumbnail - t).mean()) for t in self._thumbnails), default=np.inf)
+
+
+def stall(seconds: float, reason: str) -> str:
+    """Return what to tell where images come and none was kept for long; empty before that.
+
+    Args:
+        seconds: since the last frame was kept [s].
+        reason: of the last judgement.
+    """
+    if seconds < STALL_S or not reason:
+        return ''
+    return (
+        f'no frame was worth keeping for {seconds:.0f} s. Move the camera on, or change the '
+        f'option that decides; the last one was left out: {reason}'
+    )
 
 
 def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

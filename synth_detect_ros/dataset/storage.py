@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from synth_detect_ros.compute.timing import Stopwatch, Timing
 from synth_detect_ros.config import OutputConfig
+from synth_detect_ros.config.options import differences
 from synth_detect_ros.dataset.coco import PARTS_FOLDER, encode_mask
 from synth_detect_ros.documents import DEFAULT_JSON_MB, JSON_MB, parse_json, read_text, read_yaml
 from synth_detect_ros.errors import DatasetError
@@ -37,6 +38,8 @@ from synth_detect_ros.structures import Sample
 SHARD = 16
 # Of dataset.yaml; others are refused.
 FORMAT = 1
+# Options that say where something lies, or who makes it: they do not change a data set.
+PLACES = ('out', 'workers', 'objects', 'distractors', 'backgrounds', 'camera')
 INFO_FILE, COCO_FILE, IMAGES_FOLDER = 'dataset.yaml', 'annotations.json', 'images'
 
 
@@ -75,11 +78,11 @@ class DatasetWriter:
             StorageError: the folder cannot be written.
         """
         if self._begun():
-            if read_info(self.folder).get('fingerprint') != info['fingerprint']:
+            there = read_info(self.folder)
+            if there.get('fingerprint') != info['fingerprint']:
                 raise DatasetError(
-                    f'{self.folder} holds a data set of another configuration, camera, objects or '
-                    'backgrounds, or of another version of synth_detect_ros. Give another folder, '
-                    'or delete this one to start afresh.'
+                    f'{self.folder} holds another data set: {_what_differs(there, info)}. Give '
+                    'another folder, or delete this one to start afresh.'
                 )
         else:
             make_folder(self.folder)
@@ -224,6 +227,22 @@ def _annotations(index: int, sample: Sample) -> Iterator[dict[str, Any]]:
         }
 
 
+def _what_differs(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Return what makes two data sets different, from their dataset.yaml."""
+    options = [
+        {k: v for k, v in (info.get('config') or {}).items() if k not in PLACES}
+        for info in (there, here)
+    ]
+    changes = list(differences(*options).values())
+    inputs = [info.get('inputs') or {} for info in (there, here)]
+    if there.get('camera') != here.get('camera'):
+        changes.append('its camera differs')
+    for key, name in (('models', 'CAD models or their limits'), ('backgrounds', 'backgrounds')):
+        if inputs[0].get(key) != inputs[1].get(key):
+            changes.append(f'its {name} differ')
+    return ', '.join(changes) or 'it is of another version of synth_detect_ros'
+
+
 def read_info(folder: Path) -> dict[str, Any]:
     """Read dataset.yaml.
 
@@ -232,7 +251,9 @@ def read_info(folder: Path) -> dict[str, Any]:
     """
     path = folder / INFO_FILE
     if not path.exists():
-        raise DatasetError(f'{folder} is no data set: it has no {INFO_FILE}')
+        raise DatasetError(
+            f'{folder} is no data set: it has no {INFO_FILE}. synth-detect synthesize makes one.'
+        )
     info = read_yaml(inside(path, folder, DatasetError), DatasetError)
     if not isinstance(info, dict):
         raise DatasetError(f'{path}: wanted a mapping; the file is empty or broken')

@@ -60,9 +60,9 @@ def export_model(config: ExportModelConfig) -> Parity:
     """
     config.require('model', 'out')
     out = Path(config.out)
-    check_packages(config.format)
     _check_out(out)
     detector, info = _load(config)
+    check_packages(config.format)
     size = _size(config, info, detector)
     images = _images(config, size)
     threshold = max(config.score_threshold, detector.config.score_threshold)

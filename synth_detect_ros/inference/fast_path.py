@@ -6,6 +6,7 @@ between detectors of two stages and of one is in `two_stage` and `one_stage`.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -16,6 +17,8 @@ from torch import nn
 from synth_detect_ros.detectors.detector import Found
 from synth_detect_ros.errors import ConfigError
 from synth_detect_ros.inference.runtimes import build_runtime
+
+logger = logging.getLogger(__name__)
 
 Size = tuple[int, int]
 RawT = TypeVar('RawT')
@@ -51,6 +54,12 @@ class FastPath(ABC, Generic[RawT]):
         self.runtime, self._run = build_runtime(runtime, dense, device, threads, int8)
         if int8 is not None and self.runtime == 'openvino':
             self.runtime = 'openvino int8'
+        elif int8 is not None:
+            logger.warning(
+                'The model has a network in 8-bit integers, which runs in OpenVINO alone; %s '
+                'computes in float32. For the other: pip install openvino, device cpu, runtime '
+                'auto or openvino.', self.runtime,
+            )  # fmt: skip
 
     def keep_proposals(self, count: int) -> None:
         """Pass this many proposals an image to the second stage; 0: as many as in training.

@@ -138,6 +138,7 @@ class DetectNode(LifecycleNode):
 
     def _load(self) -> Predictor:
         config = self.config
+        config.require('model')
         predictor = Predictor(
             Path(config.model), config.device, config.threads, config.runtime, config.proposals,
             config.trust_code,

@@ -37,8 +37,8 @@ class Outputs:
         if conversions.vision_msgs is None:
             node.get_logger().warning(
                 'vision_msgs is not installed, so there is no ~/detections and no ~/vision_info '
-                '(apt install ros-$ROS_DISTRO-vision-msgs). Everything else works; publish_json '
-                'gives the detections as text.'
+                '(in an installed ROS 2: apt install ros-$ROS_DISTRO-vision-msgs). Everything '
+                'else works; publish_json gives the detections as text.'
             )
         else:
             kinds['detections'] = conversions.vision_msgs.Detection2DArray

@@ -80,7 +80,12 @@ def open_recording(config: ReplayConfig) -> Recording:
         return Recording(lambda: (fit(f, *size) for f in recording.frames()), camera)
     first = next(recording.frames(), None)
     if first is not None:
-        camera = camera_of_images(camera, first.shape[1::-1], source, config.source)
+        try:
+            camera = camera_of_images(camera, first.shape[1::-1], source, config.source)
+        except GeometryError as error:
+            raise GeometryError(
+                f'{error} Or set fit:=true: it cuts and scales the images to the camera.'
+            ) from None
     size = camera.size
     return Recording(lambda: _of_size(recording.frames(), size, config.source), camera)
 

@@ -15,7 +15,7 @@ from std_srvs.srv import Trigger
 
 from synth_detect_ros.config import CaptureConfig
 from synth_detect_ros.dataset.backgrounds import BackgroundWriter, FrameRecord, read_background_set
-from synth_detect_ros.dataset.capture import FrameSelector
+from synth_detect_ros.dataset.capture import FrameSelector, stall
 from synth_detect_ros.folders import FolderLock
 from synth_detect_ros.nodes import conversions, topics
 from synth_detect_ros.nodes.camera.arrivals import PATIENCE_S
@@ -47,7 +47,7 @@ class SynthesizeNode(Node):
         self._writer = BackgroundWriter(Path(config.out), config.format)
         self._selector = self._resume()
         self._latest: Image | CompressedImage | None = None
-        self._last_image = self._last_usable = time.monotonic()
+        self._last_image = self._last_usable = self._last_kept = time.monotonic()
         self._paused, self._refused, self._reason = False, 0, ''
         self._states = States(self.get_logger().warning, self.get_logger().info)
         self._job: RenderJob | None = None
@@ -122,7 +122,8 @@ class SynthesizeNode(Node):
             sharpness=sharpness,
         )
         path = self._writer.add(image, record)
-        self._selector.add(image, time.monotonic())
+        self._last_kept = time.monotonic()
+        self._selector.add(image, self._last_kept)
         self._proceed()
         return path
 
@@ -161,7 +162,7 @@ class SynthesizeNode(Node):
         return Trigger.Response(success=True, message='paused; capture_now and resume still work')
 
     def _on_resume(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._paused = False
+        self._paused, self._last_kept = False, time.monotonic()
         return Trigger.Response(success=True, message='capturing')
 
     def _report(self) -> None:
@@ -193,6 +194,8 @@ class SynthesizeNode(Node):
             text = f'paused, {text}'
         elif now - self._last_usable > PATIENCE_S:
             return 'warn', f'{text}; images come, but none can be used: {self._reason}'
+        elif why := stall(now - self._last_kept, self._reason):
+            return 'warn', f'{text}; {why}'
         elif self._reason:
             text = f'{text}; the last frame was left out: {self._reason}'
         return 'ok', text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 
 from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.config.detectors import translate_detector
-from synth_detect_ros.config.options import build, read_mapping, to_mapping
+from synth_detect_ros.config.options import build, differences, flatten, read_mapping, to_mapping
 from synth_detect_ros.detectors.detector import Detector
 from synth_detect_ros.errors import ConfigError, StorageError, TrainingError
 from synth_detect_ros.files import whole_file
@@ -91,17 +91,16 @@ def refuse_other_run(config: TrainConfig) -> None:
         ConfigError: it holds another run.
     """
     stored = Path(config.out) / CONFIG
-    mine = _flat(to_mapping(config))
-    begun = _begun_with(stored, list(mine))
+    mine = to_mapping(config)
+    begun = _begun_with(stored, list(flatten(mine)))
     if begun is None:
         return
     if isinstance(begun.get('detector'), dict):
         begun['detector'] = translate_detector(begun['detector'])
-    theirs = _flat(to_mapping(build(TrainConfig, begun, str(stored))))
-    names = {**mine, **theirs}
-    differ = [k for k in names if k not in RESUMABLE and theirs.get(k) != mine.get(k)]
+    found = differences(to_mapping(build(TrainConfig, begun, str(stored))), mine)
+    differ = {name: text for name, text in found.items() if name not in RESUMABLE}
     if differ:
-        changes = ', '.join(f'{k} is {theirs.get(k)} there, {mine.get(k)} here' for k in differ)
+        changes = ', '.join(differ.values())
         lasting = {'steps', 'time_limit_s'} & set(differ)
         why = 'The learning rate follows steps and time_limit_s from the start. ' * bool(lasting)
         raise ConfigError(
@@ -126,7 +125,7 @@ def _begun_with(stored: Path, names: Sequence[str]) -> dict[str, Any] | None:
     text = stored.read_bytes() if stored.is_file() else b''
     with suppress(ConfigError):
         begun = read_mapping(stored) if text.endswith(b'\n') else {}
-        if not _is_cut(list(_flat(begun)), names):
+        if not _is_cut(list(flatten(begun)), names):
             return begun
     if not checkpoint.is_file():
         return None
@@ -145,15 +144,6 @@ def _is_cut(found: Sequence[str], names: Sequence[str]) -> bool:
     return before == list(names[: len(before)]) and (
         not last or f'{wanted}.'.startswith(f'{last}.')
     )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Return the values of nested mappings by their dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        inner = isinstance(value, Mapping)
-        flat |= _flat(value, f'{prefix}{name}.') if inner else {prefix + name: value}
-    return flat
 
 
 def save_checkpoint(

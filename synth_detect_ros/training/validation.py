@@ -18,7 +18,7 @@ from synth_detect_ros.config import TrainConfig
 from synth_detect_ros.dataset.coco import read_coco
 from synth_detect_ros.dataset.image_files import image_files, read_annotated
 from synth_detect_ros.detectors.detector import Detector, to_tensor
-from synth_detect_ros.evaluation.metrics import score
+from synth_detect_ros.evaluation.metrics import number, score
 from synth_detect_ros.evaluation.selection import match_classes, select
 
 
@@ -100,5 +100,5 @@ class Validation:
         if not self.rows:
             return 'no images to validate on'
         groups = [(k, metrics[k]) for k in ('bbox', 'segm') if k in metrics]
-        text = ', '.join(f'{k} AP {m["AP"]} AP50 {m["AP50"]}' for k, m in groups)
+        text = ', '.join(f'{k} AP {number(m["AP"])} AP50 {number(m["AP50"])}' for k, m in groups)
         return f'{len(self.rows)} {self.name} images: {text or "nothing to score"}'

@@ -4,7 +4,7 @@ import pytest
 
 from synth_detect_ros.config import CaptureConfig
 from synth_detect_ros.dataset.backgrounds import read_background_set
-from synth_detect_ros.dataset.capture import FrameSelector
+from synth_detect_ros.dataset.capture import FrameSelector, stall
 
 
 def scene(seed: int, width: int = 320, height: int = 240) -> np.ndarray:
@@ -43,6 +43,14 @@ def test_frame_must_differ_from_every_kept_one():
     again = np.clip(scene(0) + noise, 0, 255).astype(np.uint8)
     assert 'like a frame' in selector.judge(again, 3.0).reason
     assert selector.judge(scene(3), 3.0).keep
+
+
+def test_a_capture_that_keeps_nothing_more_says_which_option_decides():
+    selector = FrameSelector(CaptureConfig(min_interval_s=0), kept=[scene(0)])
+    reason = selector.judge(scene(0), 0.0).reason
+    assert stall(29.0, reason) == '' and stall(31.0, '') == ''
+    text = stall(31.0, reason)
+    assert 'for 31 s' in text and 'difference 0.0, min_difference 6' in text
 
 
 def test_kept_frames_of_a_former_run_count():

@@ -141,7 +141,7 @@ def test_shards_whose_records_are_broken_are_done_again(tmp_path: Path) -> None:
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     write(tmp_path / 'set')
-    with pytest.raises(DatasetError, match=r'another configuration, .* or of another version'):
+    with pytest.raises(DatasetError, match=r'another data set: it is of another version'):
         DatasetWriter(tmp_path / 'set', 20, PNG).begin({'fingerprint': 'other'})
     (tmp_path / 'home').mkdir()
     (tmp_path / 'home' / 'letter.txt').write_text('dear')

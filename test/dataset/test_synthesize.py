@@ -242,19 +242,19 @@ def test_a_complete_set_is_left_as_it_is(config: SynthesizeConfig, whole: Path) 
 
 
 @pytest.mark.parametrize(
-    'change',
+    ('change', 'words'),
     [
-        {'seed': 4},
-        {'count': COUNT + 1},
-        {'compose': ComposeConfig(noise=False)},
-        {'distractors': ''},
-        {'camera_hfov_deg': 50.0},
+        ({'seed': 4}, r'seed is \d+ there, 4 here\.'),
+        ({'count': COUNT + 1}, f'count is {COUNT} there, {COUNT + 1} here'),
+        ({'compose': ComposeConfig(noise=False)}, 'compose.noise is True there, False here'),
+        ({'distractors': ''}, r'data set: its CAD models or their limits differ\.'),
+        ({'camera_hfov_deg': 50.0}, 'camera_hfov_deg is .* there, 50.0 here, its camera differs'),
     ],
 )
-def test_a_set_of_another_configuration_is_refused(
-    config: SynthesizeConfig, whole: Path, change: dict[str, object]
+def test_a_set_of_another_configuration_is_refused_with_what_differs(
+    config: SynthesizeConfig, whole: Path, change: dict[str, object], words: str
 ) -> None:
-    with pytest.raises(DatasetError, match='another configuration'):
+    with pytest.raises(DatasetError, match=words):
         synthesize(config.replace(out=str(whole), **change))
 
 

@@ -244,10 +244,15 @@ def test_model_and_out_are_needed():
 
 
 @pytest.mark.parametrize('values', [{}, {'architecture': 'rfcn', 'neck': 'c4'}])
-def test_two_stages_are_refused(tmp_path, stand_in, values):
+def test_two_stages_are_refused(tmp_path, monkeypatch, stand_in, values):
     with pytest.raises(ConfigError, match=r'wanted a detector of one stage.*dense or ssd'):
         export_model(config_of(write_bundle(tmp_path / 'bundle', **values), tmp_path / 'out'))
     assert not (tmp_path / 'out').exists()
+    monkeypatch.setattr(writers.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(
+        ConfigError, match='wanted a detector of one stage'
+    ):  # packages come second
+        export_model(config_of(tmp_path / 'bundle', tmp_path / 'out'))
 
 
 @pytest.mark.parametrize(

