@@ -25,12 +25,12 @@ def run(args: Namespace) -> None:
     config: DetectConfig = args.config
     config.require('model', images=args.images, out=args.out)
     from synth_detect_ros.inference.detect_files import detect_files
-    from synth_detect_ros.inference.predictor import Predictor
+    from synth_detect_ros.inference.model import open_model
 
-    predictor = Predictor(
+    model = open_model(
         Path(config.model), config.device, config.threads, config.runtime, config.proposals,
         config.trust_code,
     )  # fmt: skip
     with progress_bar('image') as advance:
-        path = detect_files(predictor, args.images, args.out, config.score_threshold, advance)
+        path = detect_files(model, args.images, args.out, config.score_threshold, advance)
     print(f'detections: {path}')

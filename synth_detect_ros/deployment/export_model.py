@@ -22,19 +22,17 @@ from synth_detect_ros.bundle import load_bundle
 from synth_detect_ros.config import ExportModelConfig
 from synth_detect_ros.deployment.graph import DetectionGraph
 from synth_detect_ros.deployment.parity import Parity, compare
-from synth_detect_ros.deployment.readers import open_exported
-from synth_detect_ros.deployment.writers import FILES, check_packages, write_model
+from synth_detect_ros.deployment.writers import check_packages, write_model
 from synth_detect_ros.detectors.one_stage import OneStage, Size
-from synth_detect_ros.documents import read_yaml
 from synth_detect_ros.errors import ConfigError, DatasetError, ParityError
 from synth_detect_ros.files import read_image, sha256_of, write_atomic
 from synth_detect_ros.folders import whole_folder
 from synth_detect_ros.images.places import images_in
+from synth_detect_ros.inference.exported import FILES, FORMAT, MODEL, ExportedModel, is_exported
 from synth_detect_ros.inference.predictor import Predictor
 from synth_detect_ros.inference.preprocessing import preprocessing_of
 
-FORMAT = 1
-MODEL, PARITY = 'model.yaml', 'parity.json'
+PARITY = 'parity.json'
 
 logger = logging.getLogger(__name__)
 
@@ -103,13 +101,8 @@ def _check_out(out: Path) -> None:
         return
     known = {MODEL, PARITY, *(name for names in FILES.values() for name in names)}
     names = {path.name for path in out.iterdir()} if out.is_dir() else {''}
-    if names and not (names <= known and _is_exported(out / MODEL)):
+    if names and not (names <= known and is_exported(out)):
         raise ConfigError(f'{out}: exists and is no exported model. Give a new folder.')
-
-
-def _is_exported(path: Path) -> bool:
-    content = read_yaml(path, ConfigError) if path.is_file() else None
-    return isinstance(content, dict) and 'exported' in content
 
 
 def _size(config: ExportModelConfig, info: Mapping[str, Any], detector: OneStage) -> Size:
@@ -146,6 +139,7 @@ def _facts(
         'format': FORMAT,
         'exported': config.format,
         'package': f'synth_detect_ros {__version__}',
+        'architecture': info['detector']['architecture'],
         'classes': list(info['classes']),
         'score_threshold': threshold,
         'input_height': size[0],
@@ -187,9 +181,9 @@ def _compare(
 ) -> Parity:
     """Run the bundle and the exported model in a folder on the same images."""
     bundle = Predictor(Path(config.model), 'cpu', runtime='torch', trust_code=config.trust_code)
-    exported = open_exported(config.format, folder)
+    exported = ExportedModel(folder)
     wanted = [bundle.detect(image, config.score_threshold) for image in images]
-    found = [exported(image) for image in images]
+    found = [exported.detect(image) for image in images]
     return compare(wanted, found, threshold, max_detections, config.max_score)
 
 

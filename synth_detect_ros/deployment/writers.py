@@ -21,14 +21,8 @@ import torch
 from synth_detect_ros.deployment.graph import DetectionGraph
 from synth_detect_ros.errors import ConfigError, StorageError
 from synth_detect_ros.files import write_atomic
+from synth_detect_ros.inference.exported import ENGINE, ONNX, OPENVINO
 
-ONNX, OPENVINO, ENGINE = 'model.onnx', 'model.xml', 'model.engine'
-# What a folder holds of each format.
-FILES = {
-    'onnx': (ONNX,),
-    'openvino': (OPENVINO, 'model.bin'),
-    'tensorrt': (ONNX, ENGINE),
-}
 PACKAGES = {
     'onnx': ('onnx', 'onnxruntime'),
     'openvino': ('openvino',),
@@ -62,7 +56,7 @@ def write_model(
     """Write the files of a format.
 
     Args:
-        format: see `FILES`.
+        format: see `exported.FILES`.
         graph: what is exported.
         example: (1, H, W, 3) uint8 image to trace with.
         facts: metadata; what is no text becomes JSON.

@@ -19,7 +19,7 @@ from synth_detect_ros.evaluation.metrics import METRICS, number, score
 from synth_detect_ros.evaluation.selection import Annotation, Selection, grouped, select
 from synth_detect_ros.files import encode_image, make_folder, read_image, write_atomic
 from synth_detect_ros.geometry.boxes import iou, xyxy_from_xywh
-from synth_detect_ros.inference.predictor import Predictor
+from synth_detect_ros.inference.model import Model, open_model
 from synth_detect_ros.report.overlay import GREEN, draw_boxes, draw_detections
 from synth_detect_ros.structures import Detections
 
@@ -52,27 +52,27 @@ def evaluate(
     config.require('model', 'images', 'annotations')
     truth = read_coco(Path(config.annotations))
     files = image_files(Path(config.images), [row['file_name'] for row in truth['images']])
-    predictor = Predictor(
+    model = open_model(
         Path(config.model), config.device, runtime=config.runtime, trust_code=config.trust_code
     )
     durations: list[float] = []
-    found = _detections(predictor, files, truth, durations, progress)
-    selection = select(found, _ids(truth), truth, predictor.classes, config.exclude)
-    result = score(selection, masks=predictor.has_masks)
+    found = _detections(model, files, truth, durations, progress)
+    selection = select(found, _ids(truth), truth, model.classes, config.exclude)
+    result = score(selection, masks=model.has_masks)
     result['ms_per_image'] = statistics.median(durations)
     if config.overlays:
-        for name, picture in worst_frames(selection, predictor, files, config.worst):
+        for name, picture in worst_frames(selection, model, files, config.worst):
             _write(Path(config.overlays) / name, encode_image(picture, 'jpg'))
     if config.json:  # last: where it is, all is there
         _write(Path(config.json), (json.dumps(result, indent=2) + '\n').encode())
     return result
 
 
-def score_images(predictor: Predictor, truth: dict[str, Any], images: Path) -> dict[str, Any]:
+def score_images(model: Model, truth: dict[str, Any], images: Path) -> dict[str, Any]:
     """Return the metrics of a model on labelled images; see `metrics.score`.
 
     Args:
-        predictor: the model.
+        model: the model.
         truth: what `read_coco` returns.
         images: folder of the images.
 
@@ -80,9 +80,9 @@ def score_images(predictor: Predictor, truth: dict[str, Any], images: Path) -> d
         DatasetError: see `evaluate`.
     """
     files = image_files(images, [row['file_name'] for row in truth['images']])
-    found = _detections(predictor, files, truth, [], None)
-    selection = select(found, _ids(truth), truth, predictor.classes, '')
-    return score(selection, masks=predictor.has_masks)
+    found = _detections(model, files, truth, [], None)
+    selection = select(found, _ids(truth), truth, model.classes, '')
+    return score(selection, masks=model.has_masks)
 
 
 def _ids(truth: Mapping[str, Any]) -> list[int]:
@@ -90,7 +90,7 @@ def _ids(truth: Mapping[str, Any]) -> list[int]:
 
 
 def _detections(
-    predictor: Predictor,
+    model: Model,
     files: Sequence[Path],
     truth: Mapping[str, Any],
     durations: list[float],
@@ -101,7 +101,7 @@ def _detections(
     for done, (file, size) in enumerate(zip(files, sizes, strict=True), start=1):
         image = read_annotated(file, size)
         start = time.perf_counter()
-        found = predictor.detect(image)
+        found = model.detect(image)
         durations.append(1e3 * (time.perf_counter() - start))
         if progress is not None:
             progress(done, len(files))
@@ -128,13 +128,13 @@ def metrics_table(result: Mapping[str, Any]) -> str:
 
 
 def worst_frames(
-    selection: Selection, predictor: Predictor, files: Sequence[Path], count: int
+    selection: Selection, model: Model, files: Sequence[Path], count: int
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yield file names and pictures of the frames with the largest error, the worst first.
 
     Args:
         selection: annotations and detections of all frames.
-        predictor: that found the detections; it runs again on the frames that are drawn.
+        model: that found the detections; it runs again on the frames that are drawn.
         files: image of each frame.
         count: of frames, at most.
 
@@ -150,9 +150,9 @@ def worst_frames(
         image = read_image(files[k])
         rows = truth.get(keys[k], [])
         names = [selection.names[row['category_id']] for row in rows]
-        found_here = predictor.detect(image, SHOWN_SCORE)  # anew: keeping all masks takes GBs
+        found_here = model.detect(image, SHOWN_SCORE)  # anew: keeping all masks takes GBs
         draw_boxes(image, _boxes(rows), names, GREEN)
-        picture = draw_detections(image, found_here, predictor.classes)
+        picture = draw_detections(image, found_here, model.classes)
         yield f'{rank:03d}_{files[k].stem}.jpg', picture
 
 

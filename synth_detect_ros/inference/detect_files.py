@@ -20,7 +20,7 @@ from synth_detect_ros.files import (
 )
 from synth_detect_ros.folders import remove_leftovers
 from synth_detect_ros.images.places import IMAGE_SUFFIXES, images_in
-from synth_detect_ros.inference.predictor import Predictor
+from synth_detect_ros.inference.model import Model
 from synth_detect_ros.report.overlay import draw_detections
 
 RESULTS_FILE = 'detections.json'
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def detect_files(
-    predictor: Predictor,
+    model: Model,
     images: Sequence[Path],
     out: Path,
     score_threshold: float,
@@ -38,7 +38,7 @@ def detect_files(
     """Detect objects in image files.
 
     Args:
-        predictor: the trained model.
+        model: the trained model.
         images: image files, and folders of them.
         out: folder of the overlays, named like the images, and of `detections.json`.
         score_threshold: detections below are left out.
@@ -55,7 +55,7 @@ def detect_files(
     files = _find_images(images)
     make_folder(out)
     remove_leftovers(out)
-    content, broken = _detect_all(predictor, files, out, score_threshold, progress)
+    content, broken = _detect_all(model, files, out, score_threshold, progress)
     write_atomic(out / RESULTS_FILE, (json.dumps(content) + '\n').encode())
     if broken:
         raise DatasetError(
@@ -66,14 +66,14 @@ def detect_files(
 
 
 def _detect_all(
-    predictor: Predictor,
+    model: Model,
     files: Sequence[Path],
     out: Path,
     score_threshold: float,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[dict[str, Any], list[Path]]:
     """Write the overlays; return the COCO mapping of the detections, and the broken files."""
-    ids = {label: label + 1 for label in range(len(predictor.classes))}
+    ids = {label: label + 1 for label in range(len(model.classes))}
     images: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     broken: list[Path] = []
@@ -85,16 +85,16 @@ def _detect_all(
             logger.warning('%s', error)
             broken.append(file)
             continue
-        found = predictor.detect(image, score_threshold)
+        found = model.detect(image, score_threshold)
         height, width = image.shape[:2]
         file_name = os.path.relpath(file, folder)
         images.append({'id': number, 'file_name': file_name, 'width': width, 'height': height})
         rows += coco_results(found, number, ids, first_id=len(rows) + 1)
-        overlay = draw_detections(image, found, predictor.classes)
+        overlay = draw_detections(image, found, model.classes)
         write_atomic(out / name, encode_image(overlay, 'jpg'))
         if progress is not None:
             progress(number, len(files))
-    categories = [{'id': ids[i], 'name': name} for i, name in enumerate(predictor.classes)]
+    categories = [{'id': ids[i], 'name': name} for i, name in enumerate(model.classes)]
     return {'images': images, 'categories': categories, 'annotations': rows}, broken
 
 

@@ -50,6 +50,8 @@ class Predictor:
     Attributes:
         classes: class names; label i is classes[i].
         has_masks: whether detections come with masks.
+        architecture: of the detector.
+        input_size: None: images may have any size.
         info: the content of the bundle's model.yaml.
         prepare: makes the network's input of an image.
         dense: what a runtime computes, see `FastPath`.
@@ -77,6 +79,8 @@ class Predictor:
             torch.set_num_threads(threads)
         detector, self.info = load_bundle(bundle, str(self.device), trust_code)
         self.classes, self.has_masks = detector.classes, detector.has_masks
+        self.architecture = str(self.info['detector']['architecture'])
+        self.input_size = None
         self.prepare = preprocessing_of(detector)
         int8 = bundle / INT8 if 'int8' in self.info else None
         self._path = FAST_PATHS[type(detector)](detector, self.device, runtime, threads, int8)

@@ -12,7 +12,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from synth_detect_ros.errors import ConfigError
+from synth_detect_ros.inference.openvino_core import compile_for_cpu, openvino_core
 
 logger = logging.getLogger(__name__)
 
@@ -85,19 +86,6 @@ def _compile(dense: nn.Module, _: int) -> Runtime:
     return cast(Runtime, compiled)
 
 
-@cache
-def openvino_core() -> Any:
-    """Return OpenVINO's core, the same one for the life of the process.
-
-    Each core gives the thread that first uses it a stack for signal handlers, and takes it back
-    with the core. Where two are dropped in the order in which they were made, the stack of the
-    first, which is gone, becomes the thread's again, and the next signal ends the process
-    (seen with OpenVINO 2026.4; sigaltstack(2)).
-    """
-    openvino: Any = importlib.import_module('openvino')
-    return openvino.Core()
-
-
 @torch.no_grad()
 def openvino_model(dense: nn.Module) -> Any:
     """Return the dense part as a model of OpenVINO, for images of any size."""
@@ -116,12 +104,7 @@ def _openvino_int8(file: Path, _: nn.Module, threads: int) -> Runtime:
 
 
 def _compiled_openvino(model: Any, threads: int) -> Runtime:
-    hints = {
-        'PERFORMANCE_HINT': 'LATENCY',
-        'INFERENCE_NUM_THREADS': threads,
-        'INFERENCE_PRECISION_HINT': 'f32',
-    }
-    request = openvino_core().compile_model(model, 'CPU', hints).create_infer_request()
+    request = compile_for_cpu(model, threads)
 
     def run(image: torch.Tensor) -> list[torch.Tensor]:
         found = request.infer([image.contiguous().numpy()], share_inputs=True, share_outputs=True)

@@ -23,7 +23,7 @@ from synth_detect_ros.compute.memory import give_back_memory
 from synth_detect_ros.config import DetectConfig
 from synth_detect_ros.errors import MessageError, SynthDetectError
 from synth_detect_ros.images.depth import BitDepth
-from synth_detect_ros.inference.predictor import Predictor
+from synth_detect_ros.inference.model import Model, open_model
 from synth_detect_ros.nodes import conversions
 from synth_detect_ros.nodes.camera.notices import Notices, States
 from synth_detect_ros.nodes.camera.reception import receive_images
@@ -37,7 +37,7 @@ from synth_detect_ros.nodes.topics import RELIABLE, every, publisher
 from synth_detect_ros.nodes.worker import LatestOnlyWorker
 
 # The first call of a network allocates and compiles, so it gets an image of a usual size on start.
-_WARM_UP_SHAPE = (480, 640, 3)
+_WARM_UP_SIZE = (480, 640)
 _PATIENCE_S = 5.0
 
 
@@ -68,7 +68,7 @@ class DetectNode(LifecycleNode):
         self._depth = BitDepth(self.config.bits)
         self._fault = ''
         self._states = States(self.get_logger().warning, self.get_logger().info)
-        self._predictor: Predictor | None = None
+        self._model: Model | None = None
         self._worker: LatestOnlyWorker[_Arrived] | None = None
         self._images = receive_images(
             self, self._on_image, compressed=self.config.compressed,
@@ -83,12 +83,12 @@ class DetectNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model and make the publishers."""
         try:
-            self._predictor = self._load()
+            self._model = self._load()
         except (SynthDetectError, RuntimeError, OSError) as error:  # rclpy would swallow it
             self.get_logger().error(f'Not configured: {error}')
             return TransitionCallbackReturn.FAILURE
         self._start_counting()
-        self._outputs = Outputs(self, self._predictor, publish_json=self.config.publish_json)
+        self._outputs = Outputs(self, self._model, publish_json=self.config.publish_json)
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -136,20 +136,20 @@ class DetectNode(LifecycleNode):
         self._skipped = Notices(self.get_logger().warning, 'Image skipped')
         self._ageless = Notices(self.get_logger().warning, 'Age left out of /diagnostics')
 
-    def _load(self) -> Predictor:
+    def _load(self) -> Model:
         config = self.config
         config.require('model')
-        predictor = Predictor(
+        model = open_model(
             Path(config.model), config.device, config.threads, config.runtime, config.proposals,
             config.trust_code,
         )  # fmt: skip
-        predictor.detect(np.zeros(_WARM_UP_SHAPE, np.uint8))
+        model.detect(np.zeros((*(model.input_size or _WARM_UP_SIZE), 3), np.uint8))
         self.get_logger().info(
-            f'{config.model} finds {", ".join(predictor.classes)}, '
-            f'{"with" if predictor.has_masks else "without"} masks, on {predictor.device} '
-            f'by {predictor.runtime}'
+            f'{config.model} finds {", ".join(model.classes)}, '
+            f'{"with" if model.has_masks else "without"} masks, on {model.device} '
+            f'by {model.runtime}'
         )
-        return predictor
+        return model
 
     def _stop(self) -> None:
         self._images.close()
@@ -163,13 +163,13 @@ class DetectNode(LifecycleNode):
         if self._outputs is not None:
             self._outputs.close()
             self._outputs = None
-        self._predictor = None
+        self._model = None
         self._fault = ''
         give_back_memory()
 
     def _reconfigure(self, config: DetectConfig) -> None:
-        if self._predictor is not None:
-            self._predictor.keep_proposals(config.proposals)  # refuses what the model cannot do
+        if self._model is not None:
+            self._model.keep_proposals(config.proposals)  # refuses what the model cannot do
         self.config = config
 
     def _on_image(self, message: Image | CompressedImage) -> None:
@@ -200,7 +200,7 @@ class DetectNode(LifecycleNode):
         image = conversions.rgb_from_message(message, self._depth)
         self._note_change(image, message)
         ready = time.perf_counter()
-        detections = self._predictor.detect(
+        detections = self._model.detect(
             image, self.config.score_threshold, masks=self._outputs.want_masks()
         )
         found = time.perf_counter()
@@ -216,7 +216,7 @@ class DetectNode(LifecycleNode):
                 wait=1e3 * (begin - arrived.time_s),
                 age=age,
                 transport=arrived.transport,
-                stages=self._predictor.timings,
+                stages=self._model.timings,
             )
         )
 
@@ -236,7 +236,7 @@ class DetectNode(LifecycleNode):
         """Publish the state on /diagnostics; warn when images do not come, or are lost."""
         level, text = 'ok', 'detecting'
         if self._worker is None:
-            text = 'inactive' if self._predictor else 'unconfigured'
+            text = 'inactive' if self._model else 'unconfigured'
         else:
             trouble = self._images.trouble()
             self._states.tell(trouble, f'{self._images.topic} is well again', time.monotonic())

@@ -11,7 +11,7 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
-from synth_detect_ros.inference.predictor import Predictor
+from synth_detect_ros.inference.model import Model
 from synth_detect_ros.nodes import conversions
 from synth_detect_ros.nodes.topics import LATCHED, RELIABLE, publisher
 from synth_detect_ros.report.overlay import draw_detections
@@ -23,14 +23,14 @@ class Outputs:
 
     Args:
         node: their owner; its log says once what is missing without vision_msgs.
-        predictor: gives the classes, and whether there are masks.
+        model: gives the classes, and whether there are masks.
         publish_json: publish ~/detections_json too.
     """
 
-    def __init__(self, node: LifecycleNode, predictor: Predictor, *, publish_json: bool) -> None:
-        self._node, self._predictor = node, predictor
+    def __init__(self, node: LifecycleNode, model: Model, *, publish_json: bool) -> None:
+        self._node, self._model = node, model
         kinds: dict[str, Any] = {'overlay': Image}
-        if predictor.has_masks:
+        if model.has_masks:
             kinds['masks'] = Image
         if publish_json:
             kinds['detections_json'] = String
@@ -51,11 +51,11 @@ class Outputs:
             for name, kind in kinds.items()
         }  # fmt: skip
 
-    def announce(self, model: str, header: Header) -> None:
+    def announce(self, folder: str, header: Header) -> None:
         """Publish ~/vision_info: how detections are made and where the classes are described."""
         if 'vision_info' in self._publishers:
-            method = self._predictor.info['detector']['architecture']
-            message = conversions.vision_info(method, f'{model}/model.yaml', header)
+            place = f'{folder}/model.yaml'
+            message = conversions.vision_info(self._model.architecture, place, header)
             self._publishers['vision_info'].publish(message)
 
     def want_masks(self) -> bool:
@@ -74,7 +74,7 @@ class Outputs:
             detections: of that image.
             header: of the image message.
         """
-        classes = self._predictor.classes
+        classes = self._model.classes
         makers: dict[str, Callable[[], Any]] = {
             'detections': lambda: conversions.message_from_detections(detections, classes, header),
             'detections_json': lambda: String(

@@ -20,10 +20,11 @@ from synth_detect_ros.bundle import save_bundle
 from synth_detect_ros.commands.main import main
 from synth_detect_ros.config import ExportModelConfig
 from synth_detect_ros.deployment import export_model as exporting
-from synth_detect_ros.deployment import readers, writers
+from synth_detect_ros.deployment import writers
 from synth_detect_ros.deployment.export_model import export_model
 from synth_detect_ros.detectors.build import build_detector
 from synth_detect_ros.errors import ConfigError, DatasetError, ParityError, StorageError
+from synth_detect_ros.inference.exported import ExportedModel
 
 CAMERA = {'image_width': 128, 'image_height': 96, 'camera_name': 'eye'}
 MASKS = {**TINY_DENSE, 'masks': True, 'separable': True, 'fixed_size': [150, 70]}
@@ -67,8 +68,12 @@ def stand_in(monkeypatch):
     def write(graph, example, texts, out):
         (out / writers.ONNX).write_text(json.dumps(texts))
 
-    def read(format, folder):
-        return lambda image: stand_in.change(stand_in.predictor.detect(image, 0.0))
+    class Exported:
+        def __init__(self, folder):
+            assert (folder / writers.ONNX).is_file()
+
+        def detect(self, image):
+            return stand_in.change(stand_in.predictor.detect(image, 0.0))
 
     class Predictor(exporting.Predictor):
         def __init__(self, *args, **values):
@@ -78,7 +83,7 @@ def stand_in(monkeypatch):
     stand_in = types.SimpleNamespace(change=lambda found: found)
     monkeypatch.setitem(writers.WRITERS, 'onnx', write)
     monkeypatch.setattr(writers.importlib.util, 'find_spec', lambda name: name)
-    monkeypatch.setattr(exporting, 'open_exported', read)
+    monkeypatch.setattr(exporting, 'ExportedModel', Exported)
     monkeypatch.setattr(exporting, 'Predictor', Predictor)
     return stand_in
 
@@ -98,8 +103,8 @@ def test_exported_model_finds_what_the_bundle_finds(tmp_path, format, network, s
     assert parity.unmatched == 0 and parity.box_px < 1e-2 and parity.score < 1e-3
     assert (parity.mask_iou is None) == ('masks' not in network)
     assert parity.mask_iou is None or parity.mask_iou > 0.999
-    exported = readers.open_exported(format, tmp_path / 'out')
-    assert len(exported(np.zeros((*size, 3), np.uint8))) <= 100
+    exported = ExportedModel(tmp_path / 'out')
+    assert len(exported.detect(np.zeros((*size, 3), np.uint8))) <= 100
 
 
 @pytest.mark.parametrize('format', NEEDS)
@@ -160,7 +165,7 @@ def test_documents_name_all_of_it(tmp_path, bundle, stand_in):
     text = (ROOT / 'docs/formats.md').read_text()
     text = text.partition('\n## Exported model\n')[2].partition('\n## ')[0]
     named = set(re.findall(r'`(\w+)', text))
-    files = {name for names in writers.FILES.values() for name in names}
+    files = {name for names in exporting.FILES.values() for name in names}
     assert {*files, 'model.yaml', 'parity.json'} == set(re.findall(r'^    (\S+)', text, re.M))
     content = json.loads((out / 'parity.json').read_text())
     facts = yaml.safe_load((out / 'model.yaml').read_text())

@@ -32,7 +32,7 @@ class Reader:
 @pytest.fixture
 def labelled(tmp_path, monkeypatch):
     """Images of grey 60, 120, 180, 240; each holds BOX but the last, which is empty."""
-    monkeypatch.setattr(module, 'Predictor', Reader)
+    monkeypatch.setattr(module, 'open_model', Reader)
     (tmp_path / 'images').mkdir()
     for i in range(COUNT):
         grey = np.full((120, 160, 3), 60 * (i + 1), np.uint8)
