@@ -10,9 +10,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from synth_detect_ros.bundle import INT8, copy_bundle, read_bundle_info
 from synth_detect_ros.config import QuantizeConfig
@@ -29,6 +33,8 @@ from synth_detect_ros.inference.runtimes import openvino_model
 logger = logging.getLogger(__name__)
 
 PACKAGES = ('nncf', 'openvino')
+
+ImageReader = Callable[[], NDArray[np.uint8]]
 
 
 def quantize(config: QuantizeConfig) -> Path:
@@ -55,14 +61,15 @@ def quantize(config: QuantizeConfig) -> Path:
     model, out, folder = Path(config.model), Path(config.out), Path(config.dataset)
     _check_folders(model, out)
     images, scored = _divide(read_coco(folder / 'annotations.json', within=folder), config)
-    files = [*image_files(folder / 'images', images, within=folder), *_backgrounds(config)]
+    files = image_files(folder / 'images', images, within=folder)
+    readers = [*(partial(read_image, file) for file in files), *_backgrounds(config)]
     plain = Predictor(model, 'cpu', runtime='openvino', trust_code=config.trust_code)
-    logger.info('measuring activations on %d images', len(files))
-    network = _quantized(plain, files)
+    logger.info('measuring activations on %d images', len(readers))
+    network = _quantized(plain, readers)
     with whole_folder(out) as new:
-        _save(network, new, model, {'images': len(files)})
+        _save(network, new, model, {'images': len(readers)})
         small = Predictor(new, 'cpu', runtime='openvino', trust_code=config.trust_code)
-        facts = {'images': len(files), **_accuracy(plain, small, scored, config)}
+        facts = {'images': len(readers), **_accuracy(plain, small, scored, config)}
         _save(network, new, model, facts)
     return out
 
@@ -123,23 +130,27 @@ def _divide(truth: dict[str, Any], config: QuantizeConfig) -> tuple[list[str], d
     return [row['file_name'] for row in calibrating], scored
 
 
-def _backgrounds(config: QuantizeConfig) -> list[Path]:
-    """Return images without objects that calibrate too; see `read_background_set`."""
+def _backgrounds(config: QuantizeConfig) -> list[ImageReader]:
+    """Return readers of images without objects that calibrate too; see `read_background_set`."""
     if not config.backgrounds:
         return []
     found = read_background_set(Path(config.backgrounds), calibrated=False)
-    return list(found.frames[: config.count])
+    return [partial(found.read, index) for index in range(len(found))[: config.count]]
 
 
-def _quantized(predictor: Predictor, files: Iterable[Path]) -> Any:
+def _quantized(predictor: Predictor, readers: Sequence[ImageReader]) -> Any:
     """Return the dense part of a detector in 8-bit integers, an OpenVINO model."""
     nncf: Any = importlib.import_module('nncf')
     nncf.set_log_level(logging.ERROR)
-    inputs = [predictor.prepare(read_image(file))[0].contiguous().numpy() for file in files]
+
+    def network_input(read: ImageReader) -> NDArray[np.float32]:
+        pixels: NDArray[np.float32] = predictor.prepare(read())[0].contiguous().numpy()
+        return pixels
+
     return nncf.quantize(
         openvino_model(predictor.dense),
-        nncf.Dataset(inputs),
-        subset_size=len(inputs),
+        nncf.Dataset(readers, network_input),  # one image in memory at a time
+        subset_size=len(readers),
         preset=nncf.QuantizationPreset.MIXED,
     )
 

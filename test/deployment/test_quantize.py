@@ -4,6 +4,7 @@ import importlib
 import sys
 import types
 
+import cv2
 import numpy as np
 import pytest
 import tiny
@@ -25,9 +26,9 @@ def without_nncf(monkeypatch):
     pytest.importorskip('openvino')
     seen = []
 
-    def dataset(inputs):
-        seen.extend(inputs)
-        return inputs
+    def dataset(readers, network_input):
+        seen.extend(network_input(read) for read in readers)
+        return seen
 
     fake = types.SimpleNamespace(
         set_log_level=lambda _: None,
@@ -82,6 +83,20 @@ def test_backgrounds_calibrate_too(tmp_path, dataset, without_nncf):
     tiny.write_bundle(tmp_path / 'bundle', architecture='dense')
     quantize(config(tmp_path, backgrounds=dataset / 'images', count=2))
     assert len(without_nncf) == 4
+
+
+def test_backgrounds_of_12_bits_in_16_calibrate_as_bright_as_they_are(
+    tmp_path, dataset, without_nncf
+):
+    tiny.write_bundle(tmp_path / 'bundle', architecture='dense')
+    image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    for name, pixels in (('plain', image), ('deep', image.astype(np.uint16) * 16)):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / '0.png'), pixels)
+        quantize(config(tmp_path, backgrounds=tmp_path / name, count=1))
+    plain, deep = without_nncf[1], without_nncf[3]
+    # 255 of 8 bits is 4080 of 12, one grey level less than white.
+    np.testing.assert_allclose(deep, plain, atol=0.05 * np.abs(plain).max())
 
 
 def test_a_loss_of_accuracy_leaves_nothing(tmp_path, dataset, without_nncf, monkeypatch):
