@@ -23,6 +23,7 @@ FIRST_LINE = re.compile(r'# yaml-language-server: \$schema=(\S+)')
 # Formats of others, and of the demo and the benchmarks alone.
 WITHOUT = {
     'bench/accuracy/cpu.yaml',
+    'bench/accuracy/detectors.yaml',
     'bench/accuracy/gpu.yaml',
     'demo/cookie_box.yaml',
     'demo/two_objects.yaml',
