@@ -18,7 +18,7 @@ from synth_detect_ros.config import BUILTIN, SynthesizeConfig
 from synth_detect_ros.config.options import to_mapping
 from synth_detect_ros.dataset.backgrounds import BackgroundSet, read_background_set, spread
 from synth_detect_ros.dataset.storage import FORMAT
-from synth_detect_ros.errors import UncalibratedCameraError
+from synth_detect_ros.errors import ConfigError, UncalibratedCameraError
 from synth_detect_ros.geometry.calibration import read_camera
 from synth_detect_ros.geometry.camera import CALIBRATION_ADVICE, Camera
 from synth_detect_ros.rendering.meshes.cad_file import hash_file, load_mesh
@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 _PRIMITIVES = 41
 # Background frames whose parts they may carry.
 TEXTURE_FRAMES = 32
+# An object that is never as large as this is not seen [px].
+SEEN_PX = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +71,34 @@ def read_inputs(config: SynthesizeConfig) -> Inputs:
     given = bool(config.camera or config.camera_hfov_deg)
     backgrounds = read_background_set(Path(config.backgrounds), calibrated=not given)
     targets = _models(config.objects, config)
+    camera = _camera(config, backgrounds)
+    for model in targets:
+        _check_distances(model, config, camera)
     return Inputs(
         targets=targets,
         distractors=_distractors(config, backgrounds, targets),
         backgrounds=backgrounds,
-        camera=_camera(config, backgrounds),
+        camera=camera,
+    )
+
+
+def _check_distances(model: ObjectModel, config: SynthesizeConfig, camera: Camera) -> None:
+    """Refuse distances at which an object is never seen, or which lie inside of it.
+
+    Raises:
+        ConfigError: the distances or the mesh are in another unit than it says, most likely.
+    """
+    pose, diameter = model.limits.apply(config.pose), model.mesh.diameter
+    if pose.distance_m is None:
+        return
+    near, far = pose.distance_m
+    size = float(camera.K[0, 0]) * diameter / near
+    if size >= SEEN_PX and far >= model.mesh.radius:
+        return
+    reason = f'is {size:.2g} px large at most' if size < SEEN_PX else 'reaches behind the camera'
+    raise ConfigError(
+        f'{model.name}: distance_m {near:g} .. {far:g}: with a diameter of {diameter:.3g} m it '
+        f'{reason}. Distances are in metres; give `unit` if the mesh is in another one.'
     )
 
 

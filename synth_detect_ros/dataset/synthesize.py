@@ -18,6 +18,7 @@ from synth_detect_ros.compute.workers import Stop, run_shards
 from synth_detect_ros.config import SynthesizeConfig
 from synth_detect_ros.dataset.inputs import Inputs, provenance, read_inputs
 from synth_detect_ros.dataset.storage import DatasetWriter
+from synth_detect_ros.errors import DatasetError
 from synth_detect_ros.folders import FolderLock
 from synth_detect_ros.geometry.boxes import boxes_of_ids
 from synth_detect_ros.geometry.poses import Schedule
@@ -125,13 +126,13 @@ def synthesize(
         The folder. It holds annotations.json unless `stop` ended the run early.
 
     Raises:
-        DatasetError: the folder holds a data set of other inputs.
+        DatasetError: the folder holds a data set of other inputs; or no object found room.
         StorageError: writing failed, what was written is intact and the next run goes on; or
             another process makes this data set now.
         RenderingError: no usable OpenGL, or a worker process died.
         SynthDetectError: see `inputs.read_inputs`.
     """
-    config.require('objects', 'backgrounds', 'out')
+    config.require()
     inputs = read_inputs(config)
     writer = DatasetWriter(Path(config.out), config.count, config.output)
     if writer.settled:  # perhaps where nothing can be written
@@ -210,10 +211,19 @@ class ShardMaker:
 
 
 def _log_counts(config: SynthesizeConfig, counts: dict[str, int]) -> None:
-    """Log the number of objects, and warn when many found no room."""
+    """Log the number of objects, and warn when many found no room.
+
+    Raises:
+        DatasetError: none did.
+    """
     schedule = Schedule(len(counts), config.scene.targets, config.seed)
     made, wanted = sum(counts.values()), schedule.before(config.count)
     logger.info('%d images, objects: %s', config.count, counts)
+    if not made and wanted:
+        raise DatasetError(
+            f'{config.out}: none of {wanted} objects found room, so there is nothing to learn. '
+            'Allow more truncation or occlusion, less visibility or other sizes, in a new out.'
+        )
     if made < (1 - MANY_LEFT_OUT) * wanted:
         logger.warning(
             '%d of %d objects found no room within the limits and were left out: allow more '

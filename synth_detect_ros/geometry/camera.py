@@ -128,9 +128,18 @@ class Camera:
 
     @classmethod
     def from_fov(cls, width: int, height: int, hfov_deg: float, name: str = 'camera') -> Camera:
-        """Ideal camera with square pixels and a horizontal field of view in (0, 180) deg."""
+        """Ideal camera with square pixels and a horizontal field of view in (0, 180) deg.
+
+        Raises:
+            GeometryError: the field of view is another, or so small that it must be in radians.
+        """
         if not 0 < hfov_deg < 180:
             raise GeometryError(f'a field of view lies between 0 and 180 deg, got {hfov_deg}')
+        if hfov_deg < np.pi:
+            raise GeometryError(
+                f'a field of view is given in degrees; {hfov_deg:g} looks like radians, which are '
+                f'{np.rad2deg(hfov_deg):.1f} deg. Give the calibration of a lens so long.'
+            )
         f = width / 2 / np.tan(np.deg2rad(hfov_deg) / 2)
         K = [[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]]
         return cls(width, height, np.array(K), name=name)

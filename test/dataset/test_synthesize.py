@@ -233,6 +233,27 @@ def test_objects_without_room_are_counted(
     assert f'{16 - made} of 16 objects found no room' in caplog.text
 
 
+@pytest.mark.parametrize(
+    ('distance_m', 'reason'),
+    [((300.0, 900.0), 'px large at most'), ((0.001, 0.002), 'reaches behind the camera')],
+)
+def test_distances_in_another_unit_are_refused(
+    config: SynthesizeConfig, tmp_path: Path, distance_m: tuple[float, float], reason: str
+) -> None:
+    pose = config.pose.replace(distance_m=distance_m)
+    with pytest.raises(ConfigError, match=rf'distance_m .*{reason}\. Distances are in metres'):
+        synthesize(config.replace(pose=pose, out=str(tmp_path / 'set')))
+    assert not (tmp_path / 'set').exists()
+
+
+def test_a_set_without_any_object_is_an_error(config: SynthesizeConfig, tmp_path: Path) -> None:
+    scene = config.scene.replace(max_truncation=0.0, min_visib_fract=1.0)
+    pose = config.pose.replace(size_fraction=(1.9, 2.0))
+    config = config.replace(count=2, scene=scene, pose=pose, out=str(tmp_path / 'set'))
+    with pytest.raises(DatasetError, match=r'none of [0-9]+ objects found room'):
+        synthesize(config)
+
+
 def test_a_complete_set_is_left_as_it_is(config: SynthesizeConfig, whole: Path) -> None:
     before = content(whole)
     times = {path: path.stat().st_mtime_ns for path in whole.rglob('*')}

@@ -94,6 +94,11 @@ def test_impossible_field_of_view_is_refused(hfov):
         Camera.from_fov(640, 480, hfov)
 
 
+def test_field_of_view_in_radians_is_refused():
+    with pytest.raises(GeometryError, match=r'1 looks like radians, which are 57\.3 deg'):
+        Camera.from_fov(640, 480, 1.0)
+
+
 def info(**values):
     defaults = dict(
         K=K.ravel(), D=[-0.1, 0.0, 0, 0, 0], P=np.hstack([K * 0.9, np.zeros((3, 1))]).ravel(),
