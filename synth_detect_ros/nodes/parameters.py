@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,8 @@ from synth_detect_ros.errors import ConfigError
 
 OptionsT = TypeVar('OptionsT', bound=Options)
 _INT64 = 2**63 - 1
+# Parameters that are declared with the topic they are for.
+_QOS = 'qos_overrides.'
 
 
 def declare_parameters(node: Node, cls: type[Options], dynamic: Collection[str] = ()) -> None:
@@ -44,6 +47,19 @@ def declare_parameters(node: Node, cls: type[Options], dynamic: Collection[str] 
             node.declare_parameter(name, value, descriptor)
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             raise ConfigError(f'parameter {name}: {error}') from error
+    _warn_of_unknown(node, [name for name, _, _ in leaves(cls())])
+
+
+def _warn_of_unknown(node: Node, known: Sequence[str]) -> None:
+    """Name values that are given for parameters which the node has not: ROS says nothing."""
+    given = getattr(node, '_parameter_overrides', {})  # there is no public way to them
+    for name in given:
+        if not node.has_parameter(name) and not name.startswith(_QOS):
+            near = difflib.get_close_matches(name, known, 3) or known
+            node.get_logger().warning(
+                f'Parameter {name} is not known, its value does nothing. '
+                f'{"Near it" if near is not known else "Known"}: {", ".join(near)}'
+            )
 
 
 def read_parameters(node: Node, cls: type[OptionsT], **changes: Any) -> OptionsT:

@@ -124,6 +124,16 @@ def test_only_dynamic_parameters_change_and_only_to_legal_values(make_node):
     assert len(applied) == 1
 
 
+def test_a_value_for_a_parameter_that_is_not_there_is_named(make_node, capfd):
+    node = make_node(cuont=4, use_sim_time=True, qos_overrides__image__depth=3)
+    declare_parameters(node, Nested)
+    said = capfd.readouterr().err
+    assert 'Parameter cuont is not known, its value does nothing. Near it: count' in said
+    assert 'use_sim_time' not in said and 'qos_overrides' not in said
+    declare_parameters(make_node(wholly_other=1), Nested)
+    assert 'Known: group.span, count' in capfd.readouterr().err
+
+
 def test_parameters_of_others_are_left_alone(make_node):
     node, applied = make_node(), []
     node.declare_parameter('other', 1)
