@@ -25,6 +25,7 @@ from synth_detect_ros.errors import (
 )
 from synth_detect_ros.images.depth import BitDepth, to_8_bits
 from synth_detect_ros.images.headers import JPEG_START, image_size, is_deep, jpeg_length
+from synth_detect_ros.images.places import IMAGE_SUFFIXES
 
 # Read in one piece [bytes].
 _BLOCK = 1 << 20
@@ -273,6 +274,8 @@ def read_image(
         raise error(f'{path}: cannot be read: {reason.strerror}') from reason
     except ImageLimitError as reason:
         raise error(f'{path}: {reason}') from reason
+    if image is None and data and not image_size(data) and not data.startswith(JPEG_START):
+        raise error(f'{path}: is no image (wanted {", ".join(IMAGE_SUFFIXES)})')
     if image is None:
         raise error(
             f'{path}: no complete image ({len(data)} bytes). Delete the file, or copy it again '

@@ -56,11 +56,13 @@ def detect_files(
     make_folder(out)
     remove_leftovers(out)
     content, broken = _detect_all(model, files, out, score_threshold, progress)
-    write_atomic(out / RESULTS_FILE, (json.dumps(content) + '\n').encode())
+    if len(broken) < len(files):
+        write_atomic(out / RESULTS_FILE, (json.dumps(content) + '\n').encode())
     if broken:
+        others = f'; the others are in {out}' if len(broken) < len(files) else ''
         raise DatasetError(
-            f'{len(broken)} of {len(files)} images are broken and were left out, the first is '
-            f'{broken[0]}; the others are in {out}'
+            f'{len(broken)} of {len(files)} images cannot be read and were left out, the first is '
+            f'{broken[0]}{others}'
         )
     return out / RESULTS_FILE
 
@@ -109,7 +111,9 @@ def _find_images(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if path.is_dir():
             if not (inside := images_in(path)):
-                raise DatasetError(f'{path}: no images ({", ".join(IMAGE_SUFFIXES)}) in it')
+                below = [p.name for p in sorted(path.iterdir()) if p.is_dir() and images_in(p)]
+                also = f'; there are some in {", ".join(below)}' if below else ''
+                raise DatasetError(f'{path}: no images ({", ".join(IMAGE_SUFFIXES)}) in it{also}')
             files += inside
         elif path.is_file():
             files.append(path)

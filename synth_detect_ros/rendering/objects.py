@@ -7,17 +7,20 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from synth_detect_ros.config import PoseConfig
 from synth_detect_ros.config.options import Options, build, read_mapping
 from synth_detect_ros.config.rules import option
 from synth_detect_ros.documents import is_line
 from synth_detect_ros.errors import ConfigError
-from synth_detect_ros.rendering.meshes.cad_file import load_mesh
+from synth_detect_ros.rendering.meshes.cad_file import READERS, load_mesh
 from synth_detect_ros.rendering.meshes.mesh import Mesh
 
 logger = logging.getLogger(__name__)
+
+# Of files that stand in an objects file, and are taken for one.
+CAD_SUFFIXES = {*READERS, '.3mf', '.fbx', '.off', '.step', '.stl', '.stp'}
 
 
 class PoseLimits(Options):
@@ -82,11 +85,8 @@ def read_objects(path: Path, load: Callable[..., Mesh] = load_mesh) -> list[Obje
             missing or used twice.
         MeshError: see `load_mesh`.
     """
-    entries = read_mapping(path).get('objects')
-    if not isinstance(entries, list) or not entries:
-        raise ConfigError(f'{path}: wanted a list `objects:` with at least one object')
     models: list[ObjectModel] = []
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(_entries(path)):
         source = f'{path}: objects[{number}]'
         if not isinstance(entry, dict):
             raise ConfigError(f'{source}: wanted name, mesh and unit, got {entry!r}')
@@ -108,6 +108,19 @@ def read_objects(path: Path, load: Callable[..., Mesh] = load_mesh) -> list[Obje
         limits = PoseLimits(**options.model_dump(include=set(PoseLimits.model_fields)))
         models.append(ObjectModel(options.name, mesh, limits))
     return models
+
+
+def _entries(path: Path) -> list[Any]:
+    """Return what an objects file lists."""
+    if path.suffix.lower() in CAD_SUFFIXES:
+        raise ConfigError(
+            f'{path}: is a CAD file. Wanted an objects file, YAML that names it: '
+            f'objects: [{{name: {path.stem}, mesh: {path.name}, unit: mm}}]'
+        )
+    entries = read_mapping(path).get('objects')
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError(f'{path}: wanted a list `objects:` with at least one object')
+    return entries
 
 
 def _folders(path: Path, options: ObjectOptions) -> list[Path]:

@@ -106,6 +106,20 @@ def test_a_broken_image_is_named_after_the_others_are_done(tmp_path):
     assert (tmp_path / 'out/c.jpg').is_file()
 
 
+def test_what_is_no_image_is_told_and_nothing_is_written(tmp_path):
+    (tmp_path / 'README.md').write_text('# No image')
+    with pytest.raises(DatasetError, match=r'1 of 1 images cannot be read .*README\.md$'):
+        detect_files(FindsOne(), [tmp_path / 'README.md'], tmp_path / 'out', 0.5)
+    assert not list((tmp_path / 'out').iterdir())
+
+
+def test_a_folder_of_a_data_set_points_to_its_images(tmp_path):
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'images' / '0.png').write_bytes(b'')
+    with pytest.raises(DatasetError, match=r'in it; there are some in images$'):
+        detect_files(FindsOne(), [tmp_path], tmp_path / 'out', 0.5)
+
+
 def test_a_missing_image_is_named(tmp_path):
     with pytest.raises(DatasetError, match=r'gone\.png: no such image'):
         detect_files(FindsOne(), [tmp_path / 'gone.png'], tmp_path / 'out', 0.5)

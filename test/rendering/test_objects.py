@@ -50,3 +50,10 @@ def test_a_wrong_objects_file_says_what_is_wrong(tmp_path: Path, text: str, mess
     (tmp_path / 'objects.yaml').write_text(text)
     with pytest.raises(ConfigError, match=message):
         read_objects(tmp_path / 'objects.yaml')
+
+
+@pytest.mark.parametrize('name', ['box.stl', 'part.STEP'])
+def test_a_cad_file_is_not_taken_for_an_objects_file(tmp_path: Path, name: str) -> None:
+    box(tmp_path)
+    with pytest.raises(ConfigError, match=rf'{name}: is a CAD file. Wanted an objects file'):
+        read_objects(tmp_path / name)

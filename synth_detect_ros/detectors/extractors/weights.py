@@ -119,7 +119,12 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             return {key: value.float() for key, value in load_file(path).items()}
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # safetensors and pickle raise their own kinds
-        raise WeightsError(f'{path}: not a readable weight file: {error}') from error
+        # PyTorch's text goes on with the advice to run whatever code the file holds.
+        reason = str(error).split('.')[0] or type(error).__name__
+        raise WeightsError(
+            f'{path}: not a readable weight file: {reason}. Wanted a .safetensors file, or a '
+            'state dict that torch.save wrote, of tensors alone (.pth, .pt or .bin).'
+        ) from error
     state = state.get('state_dict', state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise WeightsError(f'{path}: wanted a state dict of tensors')

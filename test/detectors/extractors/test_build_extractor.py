@@ -127,8 +127,10 @@ def test_missing_weight_file_is_named(tmp_path):
 def test_truncated_weight_file_is_refused(tmp_path, suffix):
     file = tmp_path / f'w.{suffix}'
     file.write_bytes(b'\x80\x02 not weights')
-    with pytest.raises(WeightsError, match='not a readable weight file'):
+    with pytest.raises(WeightsError, match='not a readable weight file') as error:
         read_weights(file)
+    assert 'weights_only' not in str(error.value)  # PyTorch advises to run what a file holds
+    assert 'Wanted a .safetensors file, or a state dict' in str(error.value)
 
 
 def test_checkpoint_without_tensors_is_refused(tmp_path):

@@ -56,6 +56,11 @@ def read_other(data: bytes, files: SourceFiles) -> Contents:
         found = scene.dump(concatenate=False)
     except MeshError:
         raise
+    except ImportError as error:
+        raise MeshError(
+            f'{files.path}: {kind!r} is read with the package {error.name}: pip install '
+            f'{error.name}, or export OBJ, PLY, STL, GLB, GLTF or DAE'
+        ) from error
     except Exception as error:  # every format has readers, and errors, of its own
         raise MeshError(f'{files.path}: cannot be read as a mesh: {error}'[:300]) from error
     meshes = [g for g in found if isinstance(g, trimesh.Trimesh) and len(g.faces)]
