@@ -17,6 +17,8 @@ SHELL := /bin/bash
 VENV := $(if $(OLDEST),build/oldest,.venv)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(or $(ROS_DISTRO),wheels)
+# What was installed without LOCKED is installed again with it; what was with it stays.
+UNLOCKED := $(if $(LOCKED),$(if $(shell grep -s locked $(READY)),,unlocked))
 
 # A demo uses what it is given, tests and benchmarks also what lies beside the repository.
 GIVEN_DATA := $(DATA)
@@ -31,13 +33,13 @@ DEMO_OUT ?= build/demo$(if $(OTHER),_$(OTHER))$(if $(GIVEN_DATA),_data)$(if $(QU
 export DATA := $(abspath $(DATA))
 export WEIGHTS := $(abspath $(WEIGHTS))
 
-.PHONY: setup demo test check oldest lock bench soak figures clean
+.PHONY: unlocked setup demo test check oldest lock bench soak figures clean
 
 setup: $(READY)
 
-$(READY): requirements.txt requirements-dev.txt requirements-demo.txt requirements-ros.txt setup.py setup.cfg tools/setup.sh
+$(READY): requirements.txt requirements-dev.txt requirements-demo.txt requirements-ros.txt setup.py setup.cfg tools/setup.sh $(UNLOCKED)
 	VENV=$(VENV) OLDEST=$(OLDEST) LOCKED=$(LOCKED) tools/setup.sh
-	@touch $@
+	@echo $(if $(LOCKED),locked,latest) > $@
 
 demo: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python demo/run.py --out "$(DEMO_OUT)" \
