@@ -23,7 +23,7 @@ def add(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Write the detections and pictures of them."""
     config: DetectConfig = args.config
-    config.require('model', images=args.images, out=args.out)
+    config.require(images=args.images, out=args.out)
     from synth_detect_ros.inference.detect_files import detect_files
     from synth_detect_ros.inference.model import open_model
 

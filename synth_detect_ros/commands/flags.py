@@ -40,20 +40,23 @@ def add_options(
         '--print-config', action='store_true', help='print all options as YAML, explained, and end'
     )
     group = parser.add_argument_group('configuration')
+    needed = {name: words.split(' or ') for words in cls.needed for name in words.split(' or ')}
     for name, rule, default in leaves(cls()):
         if '.' not in name and (not only or name in only):
-            _add_flag(group, name, rule, default)
+            others = [other for other in needed.get(name, []) if other != name]
+            word = f'needed, or --{others[0]}: ' if others else 'needed: ' * (name in needed)
+            _add_flag(group, name, rule, default, word)
 
 
-def _add_flag(group: Any, name: str, rule: Rule, default: Any) -> None:
+def _add_flag(group: Any, name: str, rule: Rule, default: Any, word: str) -> None:
     shown = f' (default: {default})' if default not in ('', None) else ''
     settings: dict[str, Any] = {'action': argparse.BooleanOptionalAction}
     if rule.choices:
         settings = {'choices': rule.choices}
     elif rule.hint is not bool:
-        word = 'PATH' if rule.path else {int: 'N', float: 'X'}.get(rule.hint, 'TEXT')
-        settings = {'type': rule.hint, 'metavar': word}
-    text = f'{rule.text}{shown}'.replace('%', '%%')
+        kind = 'PATH' if rule.path else {int: 'N', float: 'X'}.get(rule.hint, 'TEXT')
+        settings = {'type': rule.hint, 'metavar': kind}
+    text = f'{word}{rule.text}{shown}'.replace('%', '%%')
     flag = '--' + name.replace('_', '-')
     group.add_argument(flag, dest=name, default=argparse.SUPPRESS, help=text, **settings)
 

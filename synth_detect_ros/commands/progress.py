@@ -3,8 +3,12 @@
 import contextlib
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
+
+# Where the text behind the bar has a rate of its own.
+WITHOUT_RATE = '{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]'
 
 
 @contextlib.contextmanager
@@ -14,11 +18,21 @@ def progress_bar(unit: str) -> Iterator[Callable[..., None]]:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     bars: list[Any] = []
+    start = time.time()
 
     def advance(done: int, total: int, text: str = '') -> None:
         if not bars:  # what an interrupted run did before does not count for the rate
             pause = 0.1 if sys.stderr.isatty() else 10  # [s]; a log file needs few lines
-            bars.append(tqdm(total=total, initial=done - 1, unit=unit, mininterval=pause))
+            bars.append(
+                tqdm(
+                    total=total,
+                    initial=done - 1,
+                    unit=unit,
+                    mininterval=pause,
+                    bar_format=WITHOUT_RATE if text else None,
+                )
+            )
+            bars[0].start_t = start
         bars[0].total = total
         bars[0].set_postfix_str(text, refresh=False)
         bars[0].update(done - bars[0].n)

@@ -18,6 +18,7 @@ RELIABILITY_HELP = (
 class CaptureConfig(Options):
     """`synthesize_node`: keep background frames and intrinsics of a live camera."""
 
+    needed = ('out',)
     out: str = option('', 'folder of the background set', path='always')
     count: int = option(100, 'frames to keep', low=1)
     rectified: bool = option(False, 'the image topic is rectified: use P and no distortion')
@@ -81,6 +82,7 @@ class ReplayConfig(Options):
 class ExportConfig(Options):
     """`synth-detect export`: hand a data set to other tools."""
 
+    needed = ('dataset', 'out')
     dataset: str = option('', 'data set: images/ and annotations.json (COCO)', path='always')
     out: str = option('', 'new folder', path='always')
     format: Literal['yolo', 'bop'] = option('yolo', 'boxes for YOLO, or poses and masks for BOP')

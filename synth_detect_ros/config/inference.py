@@ -26,6 +26,7 @@ TRUST_HELP = (
 class DetectConfig(Options):
     """`detect_node`: 2D detections and masks from live images."""
 
+    needed = ('model',)
     model: str = option('', 'bundle: folder of a trained model', path='always')
     trust_code: str = option('', TRUST_HELP, path='if there')
     device: str = option('auto', 'auto, cpu, cuda or cuda:<n>')
@@ -54,6 +55,7 @@ warnings.filterwarnings('ignore', 'Field name "json"')
 class EvaluateConfig(Options):
     """`synth-detect evaluate`: COCO metrics on labelled images."""
 
+    needed = ('model', 'images', 'annotations')
     model: str = option('', 'bundle: folder of a trained model', path='always')
     images: str = option('', 'folder of images', path='always')
     annotations: str = option('', 'COCO file', path='always')
@@ -75,6 +77,7 @@ class EvaluateConfig(Options):
 class QuantizeConfig(Options):
     """`synth-detect quantize`: a bundle whose network computes in 8-bit integers on CPUs."""
 
+    needed = ('model', 'dataset', 'out')
     model: str = option('', 'bundle: folder of a trained model', path='always')
     dataset: str = option(
         '', 'data set that it was trained on: images/ and annotations.json (COCO)', path='always'
@@ -104,6 +107,7 @@ ExportFormat = Literal['onnx', 'openvino', 'tensorrt']
 class ExportModelConfig(Options):
     """`synth-detect export-model`: a model that other programs run without this package."""
 
+    needed = ('model', 'out')
     model: str = option('', 'bundle: folder of a trained model, dense or ssd', path='always')
     out: str = option('', 'folder of the exported model; an older one is replaced', path='always')
     format: ExportFormat = option('onnx', 'what runs it; tensorrt is for the GPU it is built on')
@@ -138,6 +142,7 @@ class ExportModelConfig(Options):
 class ExperimentConfig(Options):
     """`synth-detect experiment`: run a grid of trainings and compare them on real images."""
 
+    needed = ('grid', 'setup', 'out')
     grid: str = option(
         '', 'file of the grid, or name of one that comes with the package', path='if there'
     )

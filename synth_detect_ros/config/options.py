@@ -11,6 +11,7 @@ A group is an option whose type is another `Options`. Where its type is a union 
 from __future__ import annotations
 
 import os
+import re
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ class Options(BaseModel):
     """Base of all configurations.
 
     Attributes:
+        needed: options without a default that the work needs, `a or b` where one suffices.
         renamed: keys of older versions, those in groups with a dot, and what they are called now.
 
     Raises:
@@ -40,6 +42,7 @@ class Options(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra='forbid', allow_inf_nan=False, validate_default=True, defer_build=True
     )
+    needed: ClassVar[tuple[str, ...]] = ()
     renamed: ClassVar[dict[str, str]] = {}
 
     def __init__(self, **values: Any) -> None:
@@ -65,19 +68,26 @@ class Options(BaseModel):
         """Refuse what is empty but needed for the work at hand.
 
         Args:
-            names: of options, `a or b` where one of them suffices.
+            names: of options, as in `needed`, which counts where none are given.
             others: values that are needed besides.
 
         Raises:
             ConfigError: it names all that are empty.
         """
         given = {**dict(self), **others}
-        wanted = (*names, *others)
+        wanted = (*(names or self.needed), *others)
         missing = [name for name in wanted if not any(given[key] for key in name.split(' or '))]
         if missing:
-            use_case = type(self).__name__.removesuffix('Config').lower()
+            use_case = kebab_case(type(self).__name__.removesuffix('Config'))
             give = 'give it' if len(missing) == 1 else 'give each of them'
-            raise ConfigError(f'{use_case} needs {", ".join(missing)}: {give}')
+            name = missing[0].split(' or ')[0]
+            flag = f'--{name.replace("_", "-")}, or -p {name}:= of a node'
+            raise ConfigError(f'{use_case} needs {", ".join(missing)}: {give} ({flag})')
+
+
+def kebab_case(name: str) -> str:
+    """Return export-model of ExportModel."""
+    return re.sub(r'(?<=[a-z])(?=[A-Z])', '-', name).lower()
 
 
 @overload

@@ -130,6 +130,7 @@ class OutputConfig(Options):
 class SynthesizeConfig(Options):
     """`synth-detect synthesize`: render the CAD models over the captured frames."""
 
+    needed = ('objects', 'backgrounds', 'out')
     objects: str = option('', 'objects file (YAML) of the targets', path='always')
     distractors: str = option(
         '', 'objects file of distractors, or builtin: boxes, cylinders and spheres that carry '

@@ -62,6 +62,7 @@ class CacheConfig(Options):
 class TrainConfig(Options):
     """`synth-detect train`: fit a detector whose extractor is frozen."""
 
+    needed = ('dataset or synthesize', 'out')
     dataset: str = option('', 'synthetic data set', path='always')
     synthesize: str = option(
         '', 'in place of dataset: configuration of `synthesize`, rendered while it trains',

@@ -47,7 +47,7 @@ def export(config: ExportConfig) -> Path:
             is there already.
         StorageError: writing failed; nothing is left behind.
     """
-    config.require('dataset', 'out')
+    config.require()
     folder, out = Path(config.dataset), Path(config.out)
     coco = read_coco(folder / COCO_FILE, within=folder)
     # Neither format knows crowds.

@@ -56,7 +56,7 @@ def export_model(config: ExportModelConfig) -> Parity:
             nothing is written.
         StorageError: writing failed; nothing is left behind.
     """
-    config.require('model', 'out')
+    config.require()
     out = Path(config.out)
     _check_out(out)
     detector, info = _load(config)

@@ -55,14 +55,17 @@ def quantize(config: QuantizeConfig) -> Path:
         BackgroundError: the backgrounds are missing or broken.
         StorageError: the bundle cannot be written.
     """
-    config.require('model', 'dataset', 'out')
+    config.require()
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
         raise ConfigError(f'not installed: pip install {" ".join(missing)}')
     model, out, folder = Path(config.model), Path(config.out), Path(config.dataset)
     _check_folders(model, out)
     images, scored = _divide(read_coco(folder / 'annotations.json', within=folder), config)
     files = image_files(folder / 'images', images, within=folder)
-    readers = [*(partial(read_image, file) for file in files), *_backgrounds(config)]
+    readers: list[ImageReader] = [
+        *(partial(read_image, file) for file in files),
+        *_backgrounds(config),
+    ]
     plain = Predictor(model, 'cpu', runtime='openvino', trust_code=config.trust_code)
     logger.info('measuring activations on %d images', len(readers))
     network = _quantized(plain, readers)

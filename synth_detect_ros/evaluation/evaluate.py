@@ -49,7 +49,7 @@ def evaluate(
         BundleError: the model cannot be loaded.
         StorageError: the results cannot be written.
     """
-    config.require('model', 'images', 'annotations')
+    config.require()
     truth = read_coco(Path(config.annotations))
     files = image_files(Path(config.images), [row['file_name'] for row in truth['images']])
     model = open_model(

@@ -68,7 +68,7 @@ def experiment(
         StorageError: another process runs an experiment in `out`, or it cannot be written.
         KeyboardInterrupt: passed on; the next run goes on.
     """
-    config.require('grid', 'setup', 'out')
+    config.require()
     with FolderLock(Path(config.out)):
         remove_leftovers(Path(config.out), below=True)
         return _experiment(config, report)

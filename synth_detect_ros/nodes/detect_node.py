@@ -138,7 +138,7 @@ class DetectNode(LifecycleNode):
 
     def _load(self) -> Model:
         config = self.config
-        config.require('model')
+        config.require()
         model = open_model(
             Path(config.model), config.device, config.threads, config.runtime, config.proposals,
             config.trust_code,

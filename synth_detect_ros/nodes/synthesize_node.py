@@ -42,7 +42,7 @@ class SynthesizeNode(Node):
         declare_parameters(self, CaptureConfig)
         self._config = config = read_parameters(self, CaptureConfig)
         self._render_config = read_render_config(config) if config.render else None
-        config.require('out')
+        config.require()
         self._lock = FolderLock(Path(config.out))
         self._writer = BackgroundWriter(Path(config.out), config.format)
         self._selector = self._resume()

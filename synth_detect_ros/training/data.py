@@ -121,7 +121,9 @@ def _generated(config: TrainConfig) -> TrainingData:
     held_out = 0 if config.val_images or not config.val_share else config.val_max_images
     folder = Path(config.out) / 'validation'
     if held_out:
-        logger.info('rendering %d images to validate on: %s', held_out, folder)
+        logger.info(
+            '%d images to validate on, rendered where they are missing: %s', held_out, folder
+        )
         synthesize(options.replace(out=str(folder), count=held_out))
     masks = config.detector.has_masks
     data = GeneratedSet(options, inputs, held_out, config.augment, config.seed, masks=masks)

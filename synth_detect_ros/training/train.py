@@ -121,7 +121,7 @@ def train(config: TrainConfig, report: Callable[[Progress], None] | None = None)
         KeyboardInterrupt: passed on at the end of a step, after a checkpoint and a bundle were
             written; a second Ctrl-C within the step is passed on at once, and nothing is written.
     """
-    config.require('dataset or synthesize', 'out')
+    config.require()
     with FolderLock(Path(config.out)):
         settle_folder(Path(config.out) / BUNDLE)
         return _train(config, report)
@@ -272,6 +272,8 @@ def _validate_if_due(run: TrainingRun, log: RunLog) -> None:
 
 def _validate(run: TrainingRun, log: RunLog) -> None:
     """Score the weights and keep them as the bundle when they are the best so far."""
+    if rows := len(run.data.validation.rows):
+        logger.info('scoring %d images, which no time limit counts', rows)
     metrics = run.data.validation.score(run.detector)
     logger.info('step %d: %s', run.progress.step, run.data.validation.describe(metrics))
     with uninterrupted():

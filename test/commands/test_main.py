@@ -1,8 +1,10 @@
 """The command line as far as it is its own: parsing, help, status, messages."""
 
 import logging
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -175,6 +177,26 @@ def test_progress_bar_counts_and_follows_the_total(capsys):
         advance(6, 12, 'loss 0.5')
     line = capsys.readouterr().err.split('\r')[-1]
     assert '6/12' in line and 'loss 0.5' in line
+
+
+def test_one_image_takes_as_long_as_it_took(capsys, monkeypatch):
+    with progress_bar('image') as advance:
+        time.sleep(0.3)
+        advance(1, 1)
+    rate = float(re.findall(r'([0-9.]+)image/s', capsys.readouterr().err)[-1])
+    assert rate < 1 / 0.3
+    with progress_bar('image') as advance:
+        advance(3, 4, '2.0 images/s')
+    assert 'image/s,' not in capsys.readouterr().err  # one rate, not two
+
+
+def test_what_is_needed_says_so_in_help(capsys):
+    for verb, words in (('train', ['needed, or --synthesize: ', 'needed: folder of the run']),
+                        ('detect', ['needed: bundle', 'needed: folder of overlays'])):  # fmt: skip
+        with pytest.raises(SystemExit):
+            cli.main([verb, '--help'])
+        text = ' '.join(capsys.readouterr().out.split())
+        assert all(word in text for word in words)
 
 
 def test_no_progress_no_bar(capsys):

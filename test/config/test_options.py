@@ -271,13 +271,15 @@ def test_a_key_that_yaml_takes_for_something_else_is_named(tmp_path, key):
 
 
 def test_what_is_needed_but_empty_is_named_at_once():
-    config.ExportConfig(dataset='a', out='b').require('dataset', 'out')
-    with pytest.raises(ConfigError, match=r'^export needs out: give it$'):
-        config.ExportConfig(dataset='a').require('dataset', 'out')
+    config.ExportConfig(dataset='a', out='b').require()
+    with pytest.raises(ConfigError, match=r'^export needs out: give it \(--out, or -p out:='):
+        config.ExportConfig(dataset='a').require()
+    with pytest.raises(ConfigError, match=r'^export-model needs out: give it'):
+        config.ExportModelConfig(model='a').require()
     train = config.TrainConfig(synthesize='a')
-    train.require('dataset or synthesize', images=['b'])
-    with pytest.raises(ConfigError, match=r'^train needs out, images: give each of them$'):
-        train.require('dataset or synthesize', 'out', images=[])
+    train.replace(out='b').require(images=['b'])
+    with pytest.raises(ConfigError, match=r'^train needs out, images: give each of them \(--out'):
+        train.require(images=[])
 
 
 def test_value_that_is_huge_when_written_out_is_shown_in_short(tmp_path):
