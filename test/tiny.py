@@ -108,6 +108,7 @@ def train_config(dataset: Path, out: Path, **values: Any) -> TrainConfig:
         val_share=0.25,
         device='cpu',
         log_every=1,
+        amp=False,  # bit by bit the same, on processors with and without bfloat16
     )
     return build(TrainConfig, {**defaults, **values, 'detector': detector})
 

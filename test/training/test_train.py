@@ -398,3 +398,9 @@ def test_run_begun_before_there_was_an_option_goes_on(dataset, tmp_path):
     path.write_text(yaml.safe_dump({**stored, 'optimizer': {'extractor_lr': 0.5}}))
     with pytest.raises(ConfigError, match=r'optimizer\.extractor_lr is 0\.5 there, 1\.0 here'):
         train(config)
+
+
+def test_bfloat16_where_there_is_some_trains_too(dataset, tmp_path):
+    losses = []
+    train(train_config(dataset, tmp_path / 'run', amp=True), lambda p: losses.append(p.losses))
+    assert len(losses) == 4 and all(np.isfinite(list(step.values())).all() for step in losses)
