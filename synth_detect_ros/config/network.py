@@ -43,6 +43,12 @@ class NetworkConfig(Options):
     channels: int = option(
         128, 'channels of the pyramid, and of 3x3 convolutions in the heads', low=8, high=1024
     )
+    style_noise: float = option(
+        0.0, 'training: standard deviation of random factors of the mean and the contrast of each '
+        'channel behind the first stage, so that the heads do not depend on what renderings have '
+        'in common; 0: none',
+        low=0, high=2,
+    )  # fmt: skip
     min_side: int = option(480, 'shorter side the network sees', unit='px', low=32, high=4096)
     max_side: int = option(1333, 'longest side the network sees', unit='px', low=32, high=8192)
     fixed_size: tuple[int, ...] | None = option(

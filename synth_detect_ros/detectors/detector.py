@@ -133,7 +133,7 @@ class Detector(nn.Module, ABC):
             targets: of the images.
         """
         batch, resized = self.transform(list(images), [dict(t) for t in targets])
-        return self._losses(batch, self.first_stage(batch.tensors), resized)
+        return self._losses(batch, self._restyled(self.first_stage(batch.tensors)), resized)
 
     @torch.no_grad()
     def features(self, image: torch.Tensor) -> tuple[list[torch.Tensor], Frame]:
@@ -160,7 +160,12 @@ class Detector(nn.Module, ABC):
         # Only the size of the batch is read: one zero, expanded, serves as all of its pixels.
         blank = maps[0].new_zeros(()).expand(len(targets), 3, *frame.padded)
         batch = ImageList(blank, [frame.resized] * len(targets))
-        return self._losses(batch, maps, [frame.resize(t) for t in targets])
+        return self._losses(batch, self._restyled(maps), [frame.resize(t) for t in targets])
+
+    def _restyled(self, maps: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+        """Return maps with other channel statistics where `style_noise` asks for them."""
+        noise = self.config.style_noise
+        return [perturb_style(m, noise) for m in maps] if noise and self.training else maps
 
     @torch.inference_mode()
     def detect(self, images: Sequence[torch.Tensor]) -> list[Detections]:
@@ -175,6 +180,22 @@ class Detector(nn.Module, ABC):
         return [
             _detections(f) for f in self.transform.postprocess(found, batch.image_sizes, sizes)
         ]
+
+
+def perturb_style(maps: torch.Tensor, noise: float) -> torch.Tensor:
+    """Scale the mean and the contrast of each channel of each image by random factors.
+
+    a (x - mean) + b mean with a and b of N(1, noise): normalization perturbation (Fan et al. 2023,
+    "Towards Robust Object Detection Invariant to Real-World Domain Shifts", sec. 3.2), there in
+    the first layers of the extractor, here behind what is frozen.
+
+    Args:
+        maps: (B, C, H, W) of the first stage.
+        noise: standard deviation of the factors.
+    """
+    mean = maps.mean(dim=(2, 3), keepdim=True)
+    contrast, level = 1 + noise * torch.randn((2, *mean.shape), device=maps.device)
+    return maps * contrast.to(maps.dtype) + mean * (level - contrast).to(maps.dtype)
 
 
 def _detections(found: Found) -> Detections:
