@@ -12,8 +12,13 @@ WITHOUT_RATE = '{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix
 
 
 @contextlib.contextmanager
-def progress_bar(unit: str) -> Iterator[Callable[..., None]]:
-    """Show a progress bar; yields a function of (done, total, text behind the bar)."""
+def progress_bar(unit: str, *, rate: bool = True) -> Iterator[Callable[..., None]]:
+    """Show a progress bar; yields a function of (done, total, text behind the bar).
+
+    Args:
+        unit: what is counted.
+        rate: whether the bar shows units a second; not where the text does.
+    """
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -29,7 +34,7 @@ def progress_bar(unit: str) -> Iterator[Callable[..., None]]:
                     initial=done - 1,
                     unit=unit,
                     mininterval=pause,
-                    bar_format=WITHOUT_RATE if text else None,
+                    bar_format=None if rate else WITHOUT_RATE,
                 )
             )
             bars[0].start_t = start

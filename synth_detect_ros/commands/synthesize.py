@@ -17,7 +17,7 @@ def run(args: Namespace) -> None:
     """Render the data set."""
     from synth_detect_ros.dataset.synthesize import synthesize
 
-    with progress_bar('image') as advance:
+    with progress_bar('image', rate=False) as advance:
         folder = synthesize(
             args.config, lambda done, total, timing: advance(done, total, timing.summary())
         )
