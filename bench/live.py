@@ -216,8 +216,16 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     """Return the numbers of one run of the detector."""
     with graph(options) as running:
         running.warm_up()
+        start, used = time.monotonic(), cpu_seconds(running.node)
         running.listen(options.seconds)
-    return numbers(running.listener.reports, np.array(running.listener.ages_ms), options.rate)
+        cores = (cpu_seconds(running.node) - used) / (time.monotonic() - start)
+        resident = memory(running.node)
+    ages = np.array(running.listener.ages_ms)
+    return {
+        **numbers(running.listener.reports, ages, options.rate),
+        'cores_in_use': round(cores, 2),
+        'memory_mb': round(resident, 1),
+    }
 
 
 def measure_relay(options: argparse.Namespace) -> float:
@@ -286,6 +294,12 @@ def memory(running: subprocess.Popen[bytes]) -> float:
     """Return the resident memory of a process [MB]."""
     lines = Path(f'/proc/{running.pid}/status').read_text().splitlines()
     return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith('VmRSS'))
+
+
+def cpu_seconds(running: subprocess.Popen[bytes]) -> float:
+    """Return the processor time of a process, in user and system mode [s]."""
+    fields = Path(f'/proc/{running.pid}/stat').read_text().rpartition(')')[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
 def numbers(
