@@ -34,6 +34,12 @@ def without_nncf(monkeypatch):
         set_log_level=lambda _: None,
         Dataset=dataset,
         QuantizationPreset=types.SimpleNamespace(MIXED=None),
+        AdvancedQuantizationParameters=lambda **_: None,
+        quantization=types.SimpleNamespace(
+            range_estimator=types.SimpleNamespace(
+                RangeEstimatorParametersSet=types.SimpleNamespace(MINMAX=None)
+            )
+        ),
         quantize=lambda network, *_, **__: network,
     )
     monkeypatch.setitem(sys.modules, 'nncf', fake)
