@@ -69,6 +69,9 @@ class EvaluateConfig(Options):
     exclude: str = option(
         '', 'ignore annotations in which this field is true, e.g. low_accuracy; empty: none'
     )
+    diagnose: bool = option(
+        False, 'errors by kind and size, and what mending each kind would gain'
+    )
     trust_code: str = option('', TRUST_HELP, path='if there')
     device: str = option('auto', 'auto, cpu, cuda or cuda:<n>')
     runtime: Runtime = option('auto', RUNTIME_HELP)

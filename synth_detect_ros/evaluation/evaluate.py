@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from synth_detect_ros.config import DetectConfig, EvaluateConfig
 from synth_detect_ros.dataset.coco import read_coco
 from synth_detect_ros.dataset.image_files import image_files, read_annotated
+from synth_detect_ros.evaluation.diagnosis import diagnose, diagnosis_table
 from synth_detect_ros.evaluation.metrics import METRICS, number, score
 from synth_detect_ros.evaluation.selection import Annotation, Selection, grouped, select
 from synth_detect_ros.files import encode_image, make_folder, read_image, write_atomic
@@ -38,9 +39,9 @@ def evaluate(
         progress: called with (images done, images in all) after each image.
 
     Returns:
-        The metrics of `metrics.score`, and `ms_per_image`, the median duration of one detection.
-        They are also written to `config.json`, and overlays of the frames with the largest
-        `frame_error` to `config.overlays`, where these are given.
+        The metrics of `metrics.score`, `ms_per_image`, the median duration of one detection, and
+        on request `diagnosis`, see `diagnosis.diagnose`. They are also written to `config.json`,
+        pictures of the frames with the largest `frame_error` to `config.overlays`, where given.
 
     Raises:
         ConfigError: an option that is needed is empty.
@@ -60,6 +61,7 @@ def evaluate(
     selection = select(found, _ids(truth), truth, model.classes, config.exclude)
     result = score(selection, masks=model.has_masks)
     result['ms_per_image'] = statistics.median(durations)
+    result |= {'diagnosis': diagnose(selection)} if config.diagnose else {}
     if config.overlays:
         for name, picture in worst_frames(selection, model, files, config.worst):
             _write(Path(config.overlays) / name, encode_image(picture, 'jpg'))
@@ -124,6 +126,8 @@ def metrics_table(result: Mapping[str, Any]) -> str:
         for name, metrics in rows.items():
             texts = [f'{number(metrics[key]):>8}' for key in METRICS]
             lines.append(f'{title + ", " + name:<32}' + ''.join(texts))
+    if 'diagnosis' in result:
+        lines.append(diagnosis_table(result))
     return '\n'.join(lines)
 
 
