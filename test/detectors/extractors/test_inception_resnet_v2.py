@@ -90,6 +90,8 @@ def test_pyramid_has_the_maps_of_timms_network_when_both_are_aligned(weights):
     whole = lively(timm.create_model(NAME, num_classes=10))
     align(whole)
     image = torch.randn(1, 3, 75, 101)
+    if not hasattr(whole, 'forward_intermediates'):
+        pytest.skip('timm gives no maps of this network before 1.0.30')
     wanted = whole.forward_intermediates(image, intermediates_only=True)[1:]
     for a, b in zip(built.first_stage(image), wanted, strict=True):
         close(a, b)
