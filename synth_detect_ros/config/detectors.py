@@ -179,6 +179,10 @@ class DenseConfig(NetworkConfig):
         0.5, 'weight of the loss of the distributions over distances', low=0
     )
     candidates: int = option(300, 'best cells that may become detections', low=1, high=100_000)
+    vote_iou: float = option(
+        0.5, 'overlap with a detection from which boxes of its class are averaged into its own, '
+        'by their scores; 1: only equal ones', low=0, high=1,
+    )  # fmt: skip
     masks: bool = option(False, 'masks of what is found')
     prototypes: int = option(32, 'images that masks are sums of', low=4, high=256)
     mask_weight: float = option(1.0, 'weight of the loss of the masks', low=0)

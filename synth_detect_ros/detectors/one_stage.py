@@ -59,7 +59,7 @@ class OneStage(Detector):
         Args:
             raw: see `raw_outputs`, for a batch of one.
             padded: (height, width) that the network saw [px].
-            score_threshold: what scores lower is dropped.
+            score_threshold: what scores lower may be dropped; no detection comes of it.
         """
 
     def choose(
@@ -87,10 +87,27 @@ class OneStage(Detector):
             boxes[large], found.scores[large], found.labels[large], self.config.nms_iou, resized
         )
         kept = large[best_first[: self.config.max_detections]]
-        chosen = {'boxes': boxes[kept], 'scores': found.scores[kept], 'labels': found.labels[kept]}
+        kept = kept[found.scores[kept] >= score_threshold]
+        chosen = {
+            'boxes': clip_boxes_to_image(self._final_boxes(boxes, found, kept), resized),
+            'scores': found.scores[kept],
+            'labels': found.labels[kept],
+        }
         if masks and self.has_masks:
             chosen['masks'] = self._masks(raw, found.places[kept], chosen['boxes'])
         return chosen
+
+    def _final_boxes(
+        self, boxes: torch.Tensor, found: Candidates, kept: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the (K, 4) boxes of the detections.
+
+        Args:
+            boxes: (N, 4) of all candidates, within the image [px].
+            found: the candidates.
+            kept: (K,) int64 which of them are detections.
+        """
+        return boxes[kept]
 
     def _masks(
         self, raw: Sequence[torch.Tensor], places: torch.Tensor, boxes: torch.Tensor

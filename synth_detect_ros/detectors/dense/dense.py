@@ -13,6 +13,7 @@ from torchvision.models.detection.image_list import ImageList
 
 from synth_detect_ros.config import DenseConfig
 from synth_detect_ros.detectors.dense.assignment import NONE, Assignment, assign
+from synth_detect_ros.detectors.dense.box_voting import vote_boxes
 from synth_detect_ros.detectors.dense.cells import best_scores, cell_centres, decode, distances
 from synth_detect_ros.detectors.dense.focal_losses import (
     box_loss,
@@ -65,15 +66,21 @@ class Dense(OneStage):
     def candidates(
         self, raw: Sequence[torch.Tensor], padded: Size, score_threshold: float
     ) -> Candidates:
-        """Return the best cells of all classes."""
+        """Return the best cells of all classes, whatever the threshold: all of them vote."""
         levels = len(self.strides)
         scores = flatten(raw[:levels])[0].float().sigmoid()
         codes = flatten(raw[levels : 2 * levels])[0]
-        threshold = max(self.config.score_threshold, score_threshold)
-        values, cells, labels = best_scores(scores, threshold, self.config.candidates)
+        values, cells, labels = best_scores(
+            scores, self.config.score_threshold, self.config.candidates
+        )
         centres, strides = self._cells(raw)
         boxes = decode(codes[cells].float(), centres[cells], strides[cells])
         return Candidates(boxes, values, labels + 1, cells)
+
+    def _final_boxes(
+        self, boxes: torch.Tensor, found: Candidates, kept: torch.Tensor
+    ) -> torch.Tensor:
+        return vote_boxes(boxes, found.scores, found.labels, kept, self.config.vote_iou)
 
     def _masks(
         self, raw: Sequence[torch.Tensor], places: torch.Tensor, boxes: torch.Tensor

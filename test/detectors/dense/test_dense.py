@@ -67,14 +67,23 @@ def slow_choice(detector, raw, size, threshold):
                 ]
                 for label, logit in enumerate(logits[0, y, x].tolist()):
                     score = 1 / (1 + math.exp(-logit))
-                    if score >= threshold:
+                    if score >= config.score_threshold:
                         found.append((score, label, box))
-    kept = []
-    for score, label, box in sorted(found, key=lambda f: -f[0])[: config.candidates]:
+    kept, best = [], sorted(found, key=lambda f: -f[0])[: config.candidates]
+    for score, label, box in best:
         rivals = [b for _, other, b in kept if other == label]
         if not rivals or iou([box], rivals).max() <= config.nms_iou:
             kept.append((score, label, box))
-    return kept[: config.max_detections]
+    voted = []
+    for score, label, box in kept[: config.max_detections]:
+        voters = [
+            (s, b) for s, other, b in best
+            if other == label and iou([box], [b]).max() >= config.vote_iou
+        ]  # fmt: skip
+        mean = sum(s * np.array(b) for s, b in voters) / sum(s for s, _ in voters)
+        if score >= threshold:
+            voted.append((score, label, mean))
+    return voted
 
 
 @pytest.mark.parametrize('options', [{}, {'candidates': 20}, {'nms_iou': 0.2, 'bins': 4}])
@@ -215,3 +224,18 @@ def test_normalisation_is_that_of_the_option(norm):
 def test_batch_norm_is_not_for_maps_of_one_cell():
     with pytest.raises(ConfigError, match=r"norm: 'batch' is not known\. Choose one of group"):
         build_config(DetectorConfig, {'architecture': 'ssd', 'norm': 'batch'}, 'detector')
+
+
+@torch.no_grad()
+def test_boxes_do_not_depend_on_the_score_that_is_asked_for():
+    detector = build(score_threshold=0.3).eval()
+    maps, frame = detector.features(images(1)[0])
+    generator = torch.Generator().manual_seed(1)
+    raw = [torch.randn(r.shape, generator=generator) * 2 for r in detector.raw_outputs(maps)]
+    many, few = (
+        detector.choose(raw, frame.padded, frame.resized, least, masks=False)
+        for least in (0.3, 0.9)
+    )
+    kept = many['scores'] >= 0.9
+    assert 0 < kept.sum() < len(kept)
+    torch.testing.assert_close(few['boxes'], many['boxes'][kept])
