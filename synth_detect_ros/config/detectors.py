@@ -180,7 +180,7 @@ class DenseConfig(NetworkConfig):
     )
     candidates: int = option(300, 'best cells that may become detections', low=1, high=100_000)
     vote_iou: float = option(
-        0.5, 'overlap with a detection from which boxes of its class are averaged into its own, '
+        0.8, 'overlap with a detection from which boxes of its class are averaged into its own, '
         'by their scores; 1: only equal ones', low=0, high=1,
     )  # fmt: skip
     masks: bool = option(False, 'masks of what is found')
