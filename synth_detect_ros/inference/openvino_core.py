@@ -30,6 +30,8 @@ def compile_for_cpu(model: Any, threads: int) -> Any:
     hints = {
         'PERFORMANCE_HINT': 'LATENCY',
         'INFERENCE_NUM_THREADS': threads,
+        # Pinned threads of two processes would share the first cores and leave others idle.
+        'ENABLE_CPU_PINNING': False,
         # Not bfloat16, which OpenVINO would take on CPUs that have it.
         'INFERENCE_PRECISION_HINT': 'f32',
     }
