@@ -35,6 +35,8 @@ _PRIMITIVES = 41
 TEXTURE_FRAMES = 32
 # An object that is never as large as this is not seen [px].
 SEEN_PX = 3.0
+# Nearer than the radius of an object the camera is moved away; so much nearer is a mistake.
+DEEP_INSIDE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +95,7 @@ def _check_distances(model: ObjectModel, config: SynthesizeConfig, camera: Camer
         return
     near, far = pose.distance_m
     size = float(camera.K[0, 0]) * diameter / near
-    if size >= SEEN_PX and far >= model.mesh.radius:
+    if size >= SEEN_PX and far >= DEEP_INSIDE * model.mesh.radius:
         return
     reason = f'is {size:.2g} px large at most' if size < SEEN_PX else 'reaches behind the camera'
     raise ConfigError(

@@ -246,6 +246,13 @@ def test_distances_in_another_unit_are_refused(
     assert not (tmp_path / 'set').exists()
 
 
+def test_distances_nearer_than_the_radius_are_legal(
+    config: SynthesizeConfig, tmp_path: Path
+) -> None:
+    pose = config.pose.replace(distance_m=(0.02, 0.05))
+    assert read_inputs(config.replace(pose=pose)).targets
+
+
 def test_a_set_without_any_object_is_an_error(config: SynthesizeConfig, tmp_path: Path) -> None:
     scene = config.scene.replace(max_truncation=0.0, min_visib_fract=1.0)
     pose = config.pose.replace(size_fraction=(1.9, 2.0))
