@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synth_detect_ros.evaluation.metrics import METRICS, number, score
-from synth_detect_ros.evaluation.selection import Annotation, Selection, grouped
-from synth_detect_ros.geometry.boxes import iou, xyxy_from_xywh
+from synth_detect_ros.evaluation.selection import Annotation, Selection, box_array, grouped
+from synth_detect_ros.geometry.boxes import iou
 
 # Overlap from which a detection is one of the annotation, and up to which it is background.
 FOREGROUND, BACKGROUND_IOU = 0.5, 0.1
@@ -74,13 +74,21 @@ def judge(selection: Selection) -> list[Verdict]:
     """Return what each detection is, the best ones of an image first."""
     found = grouped(selection.found, 'image_id')
     truth = grouped(selection.truth, 'image_id')
-    return [v for key, rows in found.items() for v in _judge_image(rows, truth.get(key, []))]
+    return [v for key, rows in found.items() for v in judge_image(rows, truth.get(key, []))]
 
 
-def _judge_image(found: Sequence[Annotation], truth: Sequence[Annotation]) -> list[Verdict]:
-    """Match detections with annotations of their class as COCO does, the best score first."""
+def judge_image(found: Sequence[Annotation], truth: Sequence[Annotation]) -> list[Verdict]:
+    """Match detections of one image with annotations of their class as COCO does.
+
+    Args:
+        found: the detections.
+        truth: the annotations.
+
+    Returns:
+        What each detection is, the best score first.
+    """
     rows = sorted(found, key=lambda row: -row['score'])
-    overlaps = iou(_boxes(rows), _boxes(truth))
+    overlaps = iou(box_array(rows), box_array(truth))
     same = np.array(
         [[a['category_id'] == b['category_id'] for b in truth] for a in rows], bool
     ).reshape(overlaps.shape)
@@ -201,10 +209,6 @@ def _with(selection: Selection, found: Sequence[Annotation]) -> Selection:
 def _score(selection: Selection) -> dict[str, float | None]:
     metrics = score(selection, masks=False)['bbox']
     return {name: metrics[name] for name in METRICS}
-
-
-def _boxes(rows: Sequence[Annotation]) -> NDArray[np.float64]:
-    return xyxy_from_xywh(np.array([row['bbox'] for row in rows], np.float64))
 
 
 def diagnosis_table(result: Mapping[str, Any]) -> str:

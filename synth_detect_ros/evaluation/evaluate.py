@@ -15,18 +15,22 @@ from numpy.typing import NDArray
 from synth_detect_ros.config import DetectConfig, EvaluateConfig
 from synth_detect_ros.dataset.coco import read_coco
 from synth_detect_ros.dataset.image_files import image_files, read_annotated
-from synth_detect_ros.evaluation.diagnosis import diagnose, diagnosis_table
+from synth_detect_ros.evaluation.diagnosis import MATCH, diagnose, diagnosis_table, judge_image
 from synth_detect_ros.evaluation.metrics import METRICS, number, score
-from synth_detect_ros.evaluation.selection import Annotation, Selection, grouped, select
+from synth_detect_ros.evaluation.selection import (
+    Annotation,
+    Selection,
+    box_array,
+    grouped,
+    select,
+)  # fmt: skip
 from synth_detect_ros.files import encode_image, make_folder, read_image, write_atomic
-from synth_detect_ros.geometry.boxes import iou, xyxy_from_xywh
 from synth_detect_ros.inference.model import Model, open_model
 from synth_detect_ros.report.overlay import GREEN, draw_boxes, draw_detections
 from synth_detect_ros.structures import Detections
 
 # What the live node would publish: the worst frames are those where it would be most wrong.
 SHOWN_SCORE = DetectConfig().score_threshold
-MATCH_IOU = 0.5
 
 
 def evaluate(
@@ -155,7 +159,7 @@ def worst_frames(
         rows = truth.get(keys[k], [])
         names = [selection.names[row['category_id']] for row in rows]
         found_here = model.detect(image, SHOWN_SCORE)  # anew: keeping all masks takes GBs
-        draw_boxes(image, _boxes(rows), names, GREEN)
+        draw_boxes(image, box_array(rows), names, GREEN)
         picture = draw_detections(image, found_here, model.classes)
         yield f'{rank:03d}_{files[k].stem}.jpg', picture
 
@@ -170,21 +174,6 @@ def frame_error(truth: Sequence[Annotation], found: Sequence[Annotation]) -> flo
         truth: COCO annotations.
         found: COCO results.
     """
-    shown = sorted((r for r in found if r['score'] >= SHOWN_SCORE), key=lambda r: -r['score'])
-    overlaps = iou(_boxes(shown), _boxes(truth))
-    same = [[a['category_id'] == b['category_id'] for b in truth] for a in shown]
-    overlaps = np.where(np.array(same, bool).reshape(overlaps.shape), overlaps, 0)
-    error, missed = 0.0, len(truth)
-    for row, overlap in zip(shown, overlaps, strict=True):
-        if overlap.max(initial=0) >= MATCH_IOU:
-            best = overlap.argmax()
-            error += 1 - overlap[best]
-            missed -= 1
-            overlaps[:, best] = 0
-        else:
-            error += row['score']
-    return float(error + missed)
-
-
-def _boxes(rows: Sequence[Annotation]) -> NDArray[np.float64]:
-    return xyxy_from_xywh(np.array([row['bbox'] for row in rows], np.float64))
+    verdicts = judge_image([row for row in found if row['score'] >= SHOWN_SCORE], truth)
+    missed = len(truth) - sum(v.kind == MATCH for v in verdicts)
+    return missed + sum(1 - v.overlap if v.kind == MATCH else v.found['score'] for v in verdicts)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from synth_detect_ros.dataset.coco import coco_results
 from synth_detect_ros.errors import DatasetError
+from synth_detect_ros.geometry.boxes import xyxy_from_xywh
 from synth_detect_ros.structures import Detections
 
 # Of COCO; a detection is one with a score.
@@ -177,3 +179,8 @@ def grouped(
     for row in rows:
         groups.setdefault(tuple(row[key] for key in keys), []).append(row)
     return groups
+
+
+def box_array(rows: Sequence[Annotation]) -> NDArray[np.float64]:
+    """Return (N, 4) xyxy edges of the boxes of annotations [px]."""
+    return xyxy_from_xywh(np.array([row['bbox'] for row in rows], np.float64))
