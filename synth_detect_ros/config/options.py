@@ -78,16 +78,12 @@ class Options(BaseModel):
         wanted = (*(names or self.needed), *others)
         missing = [name for name in wanted if not any(given[key] for key in name.split(' or '))]
         if missing:
-            use_case = kebab_case(type(self).__name__.removesuffix('Config'))
+            name = type(self).__name__.removesuffix('Config')
+            words = re.sub(r'(?<=[a-z])(?=[A-Z])', '-', name).lower()  # export-model
             give = 'give it' if len(missing) == 1 else 'give each of them'
             name = missing[0].split(' or ')[0]
             flag = f'--{name.replace("_", "-")}, or -p {name}:= of a node'
-            raise ConfigError(f'{use_case} needs {", ".join(missing)}: {give} ({flag})')
-
-
-def kebab_case(name: str) -> str:
-    """Return export-model of ExportModel."""
-    return re.sub(r'(?<=[a-z])(?=[A-Z])', '-', name).lower()
+            raise ConfigError(f'{words} needs {", ".join(missing)}: {give} ({flag})')
 
 
 @overload

@@ -246,9 +246,7 @@ def test_distances_in_another_unit_are_refused(
     assert not (tmp_path / 'set').exists()
 
 
-def test_distances_nearer_than_the_radius_are_legal(
-    config: SynthesizeConfig, tmp_path: Path
-) -> None:
+def test_distances_nearer_than_the_radius_are_legal(config: SynthesizeConfig) -> None:
     pose = config.pose.replace(distance_m=(0.02, 0.05))
     assert read_inputs(config.replace(pose=pose)).targets
 

@@ -262,7 +262,7 @@ def test_run_on_few_images_learns_them(tmp_path):
     dataset = write_dataset(tmp_path / 'set')
     still = dict(flip=False, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
     config = train_config(
-        dataset, tmp_path / 'run', steps=150, batch=4, val_share=0.0, log_every=50,
+        dataset, tmp_path / 'run', steps=250, batch=4, val_share=0.0, log_every=50,
         optimizer={'lr': 0.02, 'warmup_steps': 10}, augment=still,
         detector={**TINY_SSD, 'beta': 1.0},
     )  # fmt: skip
@@ -275,7 +275,7 @@ def test_run_on_few_images_learns_them(tmp_path):
     )  # fmt: skip
     assert metrics['bbox']['AP50'] >= 0.9
     detector, _ = load_bundle(bundle)
-    image = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
-    found = detector.detect([to_tensor(image, torch.device('cpu'))])[0]
-    assert not (found.scores > 0.8).any()  # noise alone holds nothing that is sure
+    noise = np.random.default_rng(0).integers(0, 255, (10, HEIGHT, WIDTH, 3), np.uint8)
+    found = detector.detect([to_tensor(image, torch.device('cpu')) for image in noise])
+    assert np.mean([f.scores.max(initial=0) for f in found]) < 0.5  # noise alone holds nothing
     assert load_file(bundle / 'weights.safetensors').keys() == detector.state_dict().keys()
